@@ -1,0 +1,165 @@
+"""A character as the rest of the program uses it: its profile, its folder, its faces.
+
+    faces/<pack>.safetensors   the face of every reference under one face-model pack: raw embedding,
+                               keypoints, quality and the aligned crop for the image encoder
+    identity/                  compiled identities, written by the FaceID nodes
+
+Opening one needs no face model as long as every reference has its face on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from . import images
+from .errors import FaceError, LikenessError, StorageError
+from .faces.codec import MAX_BYTES, Packed, decode_faces, encode_faces
+from .faces.face import Analyser, Face, Pipeline, choose
+from .files import atomic_write, read_limited
+from .identity import Identity, ReferenceFace, identity_of
+from .library import Library
+from .paths import inside, slug_of
+from .profile import Profile, Reference
+from .profile_toml import emit
+
+log = logging.getLogger(__name__)
+
+FACES, REFERENCES, IDENTITY = "faces", "references", "identity"
+
+
+@dataclass(frozen=True)
+class Character:
+    """An open character. `faces` follows the profile's order of references."""
+
+    profile: Profile
+    folder: Path
+    pipeline: Pipeline | None  # what made the faces; None when there are none
+    faces: tuple[ReferenceFace, ...]
+    problems: tuple[str, ...]  # references without a face, one sentence each
+
+    @property
+    def slug(self) -> str:
+        return self.profile.slug
+
+    @property
+    def has_identity(self) -> bool:
+        return any(f.weight > 0 for f in self.faces)
+
+    @cached_property
+    def identity(self) -> Identity:
+        """FaceError when no reference has a face."""
+        if not self.has_identity:
+            raise FaceError(f"Character {self.slug!r} has no face embedding. " + " ".join(self.problems))
+        return identity_of(self.faces)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256, hex, of all that shapes a picture; equal digests draw equal pictures."""
+        faces = self.identity.digest if self.has_identity else ""
+        return hashlib.sha256(emit(self.profile) + faces.encode()).hexdigest()
+
+    def reference_image(self) -> images.RGB8 | None:
+        """The reference with the largest weight, the first among equals; None when there is none."""
+        ranked = sorted(self.profile.references, key=lambda r: -r.weight)
+        return images.read(inside(self.folder, ranked[0].file)) if ranked else None
+
+
+def state_digest(library: Library, slug: str) -> str:
+    """sha256, hex, of the profile and face files as they lie on disk; cheap, and changes with an edit only."""
+    folder, h = library.folder(slug), hashlib.sha256()
+    for path in [folder / "profile.toml", *sorted((folder / FACES).glob("*.safetensors"))]:
+        try:
+            h.update(path.name.encode() + b"\0" + hashlib.sha256(read_limited(path, MAX_BYTES)).digest())
+        except StorageError:
+            h.update(path.name.encode() + b"\0missing")
+    return h.hexdigest()
+
+
+def faces_path(folder: Path, pack: str) -> Path:
+    return folder / FACES / f"{slug_of(pack)}.safetensors"
+
+
+def open_character(library: Library, slug: str, analyser: Callable[[str], Analyser] | None = None) -> Character:
+    """Read a character. References that have no face on disk are analysed with `analyser(pack name)`.
+
+    `analyser` is called only when one is missing. Without it, or when it fails, those references are
+    named in `problems`.
+    """
+    profile, folder = library.get(slug), library.folder(slug)
+    stored = read_faces(folder, profile.face_model) if profile.face_model else None
+    known = dict(stored.named) if stored else {}
+    missing = [r for r in profile.references if r.file not in known or _changed(folder, r, stored)]
+    problems: list[str] = []
+    if missing and analyser is not None:
+        try:
+            engine = analyser(profile.face_model)
+            if stored and stored.pipeline.recogniser != engine.pipeline.recogniser:
+                known, missing, stored = {}, list(profile.references), None
+            found, problems = embed(folder, missing, engine, list(known.values()))
+            known |= found
+            with library.lock(slug):
+                stored = write_faces(folder, engine.pipeline, profile.references, known)
+        except LikenessError as error:
+            problems = [str(error)]
+    elif missing:
+        problems = [f"{r.file} has no face embedding yet." for r in missing]
+    faces = tuple(ReferenceFace(r.file, r.weight, known[r.file]) for r in profile.references if r.file in known)
+    return Character(profile, folder, stored.pipeline if stored else None, faces, tuple(problems))
+
+
+def _changed(folder: Path, reference: Reference, stored: Packed | None) -> bool:
+    """True when the picture is not the one its face was computed from, as far as its size tells."""
+    try:
+        size = inside(folder, reference.file).stat().st_size
+    except (OSError, LikenessError):
+        return False  # the picture is gone, its face is not
+    sizes = json.loads(stored.extra.get("sizes", "{}")) if stored else {}
+    return sizes.get(reference.file, size) != size
+
+
+def read_faces(folder: Path, pack: str) -> Packed | None:
+    """The stored faces; None when there are none or the file is damaged, which is logged."""
+    path = faces_path(folder, pack)
+    if not path.is_file():
+        return None
+    packed = decode_faces(read_limited(path, MAX_BYTES))
+    if packed is None:
+        log.warning("%s is damaged; the faces are computed again from the references.", path)
+    return packed
+
+
+def write_faces(folder: Path, pipeline: Pipeline, references: Sequence[Reference], faces: dict[str, Face]) -> Packed:
+    """Store the faces of all references; returns what was stored."""
+    named = {r.file: faces[r.file] for r in references if r.file in faces}
+    sizes = {f: p.stat().st_size for f in named if (p := inside(folder, f)).is_file()}
+    data = encode_faces(list(named.items()), pipeline, {"sizes": json.dumps(sizes, sort_keys=True)})
+    atomic_write(faces_path(folder, pipeline.pack), data)
+    return Packed(tuple(named.items()), pipeline, {"sizes": json.dumps(sizes, sort_keys=True)})
+
+
+def embed(
+    folder: Path, references: Sequence[Reference], analyser: Analyser, known: Sequence[Face]
+) -> tuple[dict[str, Face], list[str]]:
+    """Faces of references by file, and a sentence for each picture that gave none."""
+    found: dict[str, Face] = {}
+    problems = []
+    for r in references:
+        try:
+            faces = analyser.analyse(images.read(inside(folder, r.file)))
+        except LikenessError as error:
+            problems.append(str(error))
+            continue
+        so_far = [*known, *found.values()]
+        anchor = identity_of([ReferenceFace("", 1.0, f) for f in so_far]).vector if so_far else None
+        face = choose(faces, anchor)
+        if face is None:
+            problems.append(f"{r.file}: no face was found; choose a picture that shows the face.")
+        else:
+            found[r.file] = face
+    return found, problems

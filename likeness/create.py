@@ -1,0 +1,173 @@
+"""Pictures -> character, and more pictures -> the same character.
+
+Every picture is analysed before anything is written, and the profile is written last: a run that
+fails or is killed leaves the character as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import images
+from .character import REFERENCES, Character, open_character, read_faces, write_faces
+from .errors import FaceError, LibraryError, LikenessError
+from .faces.face import Analyser, Face, Vector, choose, cosine
+from .files import atomic_write, delete_file
+from .identity import weighted_mean
+from .library import Library
+from .paths import slug_of
+from .profile import Profile, Reference
+from .profile_toml import check
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class NamedImage:
+    """A picture and what the user calls it."""
+
+    name: str
+    pixels: images.RGB8
+
+
+@dataclass(frozen=True)
+class Creation:
+    """What became of the pictures."""
+
+    character: Character
+    added: tuple[str, ...]  # files in the character's folder
+    notes: tuple[str, ...]  # skipped pictures, several faces, outliers: one sentence each
+
+
+@dataclass
+class _Chosen:
+    image: NamedImage
+    face: Face
+    faces: int
+
+
+@dataclass
+class _Selection:
+    chosen: list[_Chosen] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def create_character(
+    library: Library,
+    draft: Profile,
+    pictures: Sequence[NamedImage],
+    analyser: Analyser,
+    progress: Progress = lambda done: None,
+) -> Creation:
+    """A new character from `draft` and its pictures.
+
+    LibraryError when the name is taken, FaceError when no picture shows a face; nothing is written then.
+    """
+    if library.exists(draft.slug):
+        raise LibraryError(
+            f"A character {draft.slug!r} exists already: choose another name, or add the pictures to that one."
+        )
+    selection = _select(pictures, analyser, None, set(), progress)
+    if not selection.chosen:
+        raise FaceError("No picture shows a face, so no character was made. " + " ".join(selection.notes))
+    with library.lock(draft.slug):
+        if library.exists(draft.slug):
+            raise LibraryError(
+                f"A character {draft.slug!r} was made by another program meanwhile: add the pictures to it."
+            )
+        return _write(library, draft, selection, analyser)
+
+
+def add_references(
+    library: Library,
+    slug: str,
+    pictures: Sequence[NamedImage],
+    analyser: Analyser,
+    progress: Progress = lambda done: None,
+) -> Creation:
+    """More pictures for a character. Those it has already are left out; none usable is no error."""
+    character = open_character(library, slug, lambda pack: analyser)
+    known = {_pixel_hash(images.read(character.folder / r.file)) for r in character.profile.references}
+    identity = character.identity.vector if character.has_identity else None
+    selection = _select(pictures, analyser, identity, known, progress)
+    if not selection.chosen:
+        return Creation(character, (), tuple(selection.notes))
+    with library.lock(slug):
+        return _write(library, library.get(slug), selection, analyser)
+
+
+def _select(
+    pictures: Sequence[NamedImage], analyser: Analyser, identity: Vector | None, known: set[str], progress: Progress
+) -> _Selection:
+    selection, found = _Selection(), []
+    for done, picture in enumerate(pictures, 1):
+        if (key := _pixel_hash(picture.pixels)) in known:
+            selection.notes.append(f"{picture.name}: the character has this picture already.")
+        else:
+            known.add(key)
+            found.append((picture, analyser.analyse(picture.pixels)))
+        progress(done)
+    for picture, faces in found:
+        anchor = identity if identity is not None else _anchor([f for _, f in found], selection.chosen)
+        face = choose(faces, anchor)
+        if face is None:
+            selection.notes.append(f"{picture.name}: no face was found, so it was left out.")
+            continue
+        selection.chosen.append(_Chosen(picture, face, len(faces)))
+        if len(faces) > 1:
+            selection.notes.append(_several(picture.name, face, len(faces), anchor))
+    return selection
+
+
+def _anchor(found: Sequence[Sequence[Face]], chosen: Sequence[_Chosen]) -> Vector | None:
+    """Who is meant, where a picture shows several faces: whom the pictures with one face show."""
+    alone = [faces[0].normed for faces in found if len(faces) == 1] or [c.face.normed for c in chosen]
+    return weighted_mean(alone, [1.0] * len(alone)) if alone else None
+
+
+def _several(name: str, face: Face, count: int, anchor: Vector | None) -> str:
+    if anchor is None:
+        return f"{name}: {count} faces; the largest was taken. Crop the picture if that is somebody else."
+    return f"{name}: {count} faces; the one most like the other pictures was taken (similarity {cosine(face.embedding, anchor):.2f})."
+
+
+def _pixel_hash(pixels: images.RGB8) -> str:
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+
+
+def _write(library: Library, profile: Profile, selection: _Selection, analyser: Analyser) -> Creation:
+    folder = library.folder(profile.slug)
+    files = _free_names(folder, len(selection.chosen))
+    references = (*profile.references, *(Reference(file=f) for f in files))
+    stored = read_faces(folder, analyser.pipeline.pack)
+    faces = dict(stored.named if stored else ()) | {f: c.face for f, c in zip(files, selection.chosen, strict=True)}
+    try:
+        for file, chosen in zip(files, selection.chosen, strict=True):
+            atomic_write(folder / file, images.encode_png(chosen.image.pixels))
+        write_faces(folder, analyser.pipeline, references, faces)
+        library.save(profile.model_copy(update={"references": references, "face_model": analyser.pipeline.pack}))
+    except LikenessError:
+        for file in files:
+            delete_file(folder / file)
+        raise
+    character = open_character(library, profile.slug)
+    return Creation(character, tuple(files), (*selection.notes, *character.identity.advice()))
+
+
+def _free_names(folder: Path, count: int) -> list[str]:
+    """`references/001.png` and on, after the highest number in use."""
+    used = [int(m[0]) for p in (folder / REFERENCES).glob("*") if (m := re.match(r"\d{1,6}", p.name))]
+    first = max(used, default=0) + 1
+    return [f"{REFERENCES}/{n:03d}.png" for n in range(first, first + count)]
+
+
+def draft(name: str, slug: str = "", **values: str) -> Profile:
+    """A profile without references yet; BadNameError or ProfileError for bad texts."""
+    return check({"name": name, "slug": slug or slug_of(name), **values}, f"character {name!r}")

@@ -1,0 +1,142 @@
+"""Faces as safetensors bytes: the one format of the cache and of a character's folder.
+
+Raw embeddings are stored, normed ones derived. The metadata names the pipeline that made them and
+holds a checksum of everything else, because a safetensors file has none of its own. Tensors, for N faces:
+
+    boxes [N,4] f32   keypoints [N,5,2] f32   scores [N] f32   embeddings [N,D] f32
+    pose [N,3] f32    quality [N,4] f32       crops [N,224,224,3] u8
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, astuple, dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from .face import CROP_SIZE, Face, Pipeline, Pose, Quality
+
+FORMAT = "likeness-faces-1"
+MAX_BYTES = 128 * 1024 * 1024
+MAX_HEADER = 4 * 1024 * 1024
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Faces with a name each (a reference's file, or a position in the picture)."""
+
+    named: tuple[tuple[str, Face], ...]
+    pipeline: Pipeline
+    extra: dict[str, str] = field(default_factory=dict)  # the writer's own notes
+
+
+def encode_faces(named: Sequence[tuple[str, Face]], pipeline: Pipeline, extra: dict[str, str] | None = None) -> bytes:
+    """The faces as bytes; `decode_faces` gives them back bit for bit."""
+    faces = [face for _, face in named]
+    arrays = {
+        "boxes": _stack([f.box for f in faces], (4,)),
+        "keypoints": _stack([f.keypoints for f in faces], (5, 2)),
+        "scores": _stack([np.float32(f.score) for f in faces], ()),
+        "embeddings": _stack([f.embedding for f in faces], (pipeline.dim,)),
+        "pose": _stack([np.array(astuple(f.pose)) for f in faces], (3,)),
+        "quality": _stack([np.array(astuple(f.quality)) for f in faces], (4,)),
+        "crops": _stack([f.crop for f in faces], (CROP_SIZE, CROP_SIZE, 3), np.uint8),
+    }
+    about = {
+        "format": FORMAT,
+        "pipeline": json.dumps(asdict(pipeline), sort_keys=True),
+        "names": json.dumps([name for name, _ in named]),
+        "rungs": json.dumps([face.rung for face in faces]),
+        "extra": json.dumps(extra or {}, sort_keys=True),
+    }
+    return save(arrays, {**about, "sha256": _checksum(arrays, about)})
+
+
+def _stack(rows: Sequence[Any], shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
+    return np.ascontiguousarray(np.asarray(rows, dtype=dtype).reshape(len(rows), *shape))
+
+
+def _checksum(arrays: Arrays, about: dict[str, str]) -> str:
+    h = hashlib.sha256()
+    for name in sorted(arrays):
+        h.update(f"{name}{arrays[name].dtype}{arrays[name].shape}".encode() + arrays[name].tobytes())
+    for name in sorted(about):
+        h.update(name.encode() + b"\0" + about[name].encode() + b"\0")
+    return h.hexdigest()
+
+
+def decode_faces(data: bytes) -> Packed | None:
+    """What `encode_faces` wrote; None for anything else, however it was damaged or made up."""
+    try:
+        return _decode(data)
+    except (SafetensorError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, MemoryError):
+        return None
+
+
+def _decode(data: bytes) -> Packed | None:
+    if not 8 < len(data) <= MAX_BYTES:
+        return None
+    about, arrays = _metadata(data), load(data)
+    checksum = about.pop("sha256")
+    if about["format"] != FORMAT or checksum != _checksum(arrays, about):
+        return None
+    pipeline = _pipeline(json.loads(about["pipeline"]))
+    names, rungs = json.loads(about["names"]), json.loads(about["rungs"])
+    if not _sound(arrays, len(names), pipeline.dim) or len(rungs) != len(names):
+        return None
+    faces = [_face(arrays, i, rung) for i, rung in enumerate(rungs)]
+    return Packed(tuple(zip(names, faces, strict=True)), pipeline, json.loads(about["extra"]))
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    length = int.from_bytes(data[:8], "little")
+    if length > min(MAX_HEADER, len(data) - 8):
+        raise ValueError("header too long")
+    return dict(json.loads(data[8 : 8 + length])["__metadata__"])
+
+
+def _pipeline(values: dict[str, Any]) -> Pipeline:
+    known = {f.name for f in fields(Pipeline)}
+    if set(values) != known:
+        raise ValueError("another version's pipeline")
+    return Pipeline(**{**values, "det_sizes": tuple(values["det_sizes"])})
+
+
+def _sound(arrays: Arrays, count: int, dim: int) -> bool:
+    """Right keys, dtypes and shapes; every number finite; no embedding without a direction."""
+    shapes = {
+        "boxes": (count, 4),
+        "keypoints": (count, 5, 2),
+        "scores": (count,),
+        "embeddings": (count, dim),
+        "pose": (count, 3),
+        "quality": (count, 4),
+        "crops": (count, CROP_SIZE, CROP_SIZE, 3),
+    }
+    if {k: a.shape for k, a in arrays.items()} != shapes:
+        return False
+    if any(a.dtype != (np.uint8 if k == "crops" else np.float32) for k, a in arrays.items()):
+        return False
+    finite = all(np.isfinite(a).all() for k, a in arrays.items() if k != "crops")
+    return finite and bool((np.linalg.norm(arrays["embeddings"], axis=1) > 1e-6).all())
+
+
+def _face(arrays: Arrays, i: int, rung: str) -> Face:
+    return Face(
+        box=arrays["boxes"][i],
+        keypoints=arrays["keypoints"][i],
+        score=float(arrays["scores"][i]),
+        embedding=arrays["embeddings"][i],
+        crop=arrays["crops"][i],
+        pose=Pose(*(float(v) for v in arrays["pose"][i])),
+        quality=Quality(*(float(v) for v in arrays["quality"][i])),
+        rung=str(rung),
+    )

@@ -1,0 +1,121 @@
+"""What is known about one face in one picture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..images import RGB8
+
+EMBEDDING_DIM = 512
+CROP_SIZE = 224  # px; the image encoder's input, and twice the recogniser's 112 px template
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Head pose from the five keypoints."""
+
+    yaw: float  # (nose - eye midpoint) on the eye axis / eye distance; 0 frontal, |.41| three-quarter, |.57|+ profile
+    pitch: float  # nose height between eyes (0) and mouth (1); .5-.6 level, lower looks up
+    roll: float  # degrees, -180..180; 0 upright, positive clockwise in the picture
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Measures that tell whether an embedding can be trusted."""
+
+    width: float  # px in the picture as given
+    sharpness: float  # variance of the Laplacian of the 112 px grey crop; < 60 blurred, >= 150 good
+    brightness: float  # mean grey of the 112 px crop, 0..255
+    clipped: float  # share of the box outside the picture, 0..1
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detection. Coordinates are in the picture as given, whatever the ladder turned or padded."""
+
+    box: Vector  # float32 [4]: left, top, right, bottom; px
+    keypoints: Vector  # float32 [5, 2]: the picture-left eye first, then the other, nose, mouth corners; px
+    score: float  # detector, 0..1
+    embedding: Vector  # float32 [512], raw, as the recogniser gives it
+    crop: RGB8  # uint8 [224, 224, 3] RGB, aligned, for the image encoder
+    pose: Pose
+    quality: Quality
+    rung: str  # step of the failure ladder that found it, e.g. "640", "256", "640+pad50", "640+turn90"
+
+    @property
+    def normed(self) -> Vector:
+        """float32 [512], L2 norm 1."""
+        return normalise(self.embedding)
+
+    @property
+    def area(self) -> float:
+        left, top, right, bottom = (float(v) for v in self.box)
+        return max(right - left, 0.0) * max(bottom - top, 0.0)
+
+
+def normalise(vector: Vector) -> Vector:
+    """`vector / ||vector||` in float64, as float32; a zero vector stays zero."""
+    v = np.asarray(vector, dtype=np.float64)
+    norm = float(np.linalg.norm(v))
+    return (v / norm if norm > 0 else v).astype(np.float32)
+
+
+def cosine(a: Vector, b: Vector) -> float:
+    """Similarity of two embeddings, raw or normed, -1..1."""
+    return float(np.dot(normalise(a).astype(np.float64), normalise(b).astype(np.float64)))
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """Everything that decides an embedding's value. Embeddings of different pipelines are never compared
+    unless their recogniser is the same file."""
+
+    pack: str  # model pack's folder name, e.g. "buffalo_l"
+    detector: str  # sha256 of the detector file
+    recogniser: str  # sha256 of the recogniser file
+    dim: int = EMBEDDING_DIM
+    backend: str = "likeness"  # or "insightface"
+    det_sizes: tuple[int, ...] = (640, 256)  # px
+    det_threshold: float = 0.5
+    ladder: int = 1  # version of the failure ladder
+    align: str = "arcface112+crop224"
+
+    def key(self) -> str:
+        """sha256 of all fields, hex."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Analyser(Protocol):
+    """Finds the faces of a picture and embeds them."""
+
+    @property
+    def pipeline(self) -> Pipeline: ...
+
+    def analyse(self, image: RGB8) -> tuple[Face, ...]:
+        """All faces, largest first, ties by left edge; () when there is none."""
+        ...
+
+
+def ordered(faces: Iterable[Face]) -> tuple[Face, ...]:
+    """Largest first; equal areas by left edge, then top edge, so that the order never depends on luck."""
+    return tuple(sorted(faces, key=lambda f: (-f.area, float(f.box[0]), float(f.box[1]))))
+
+
+def choose(faces: Iterable[Face], identity: Vector | None = None) -> Face | None:
+    """The intended face: the most similar to `identity` where one is known, else the largest."""
+    candidates = ordered(faces)
+    if not candidates:
+        return None
+    if identity is None:
+        return candidates[0]
+    return max(candidates, key=lambda f: cosine(f.embedding, identity))

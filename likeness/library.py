@@ -1,0 +1,172 @@
+"""A folder of characters that several programs use at once.
+
+    <root>/<slug>/profile.toml, references/, faces/, identity/
+    <root>/.locks/<slug>.lock      one writer per character
+    <root>/.trash/<slug>-<time>/   what was trashed; nothing is ever deleted
+
+Several roots can be given (ComfyUI's extra_model_paths.yaml): all are read, the first that can hold
+new characters is written.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import Finding, LibraryError, LikenessError, ProfileError
+from .files import atomic_write, locked, make_folder, move_folder, read_limited, staging_folder, sweep_temp
+from .paths import check_slug, contained, slug_of
+from .profile import Profile
+from .profile_toml import MAX_BYTES, emit, parse
+
+PROFILE = "profile.toml"
+LOCKS, TRASH = ".locks", ".trash"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One character of a listing; `error` says why its profile cannot be used."""
+
+    slug: str
+    folder: Path
+    profile: Profile | None
+    error: LikenessError | None = None
+
+
+class Library:
+    """The characters below one or more roots."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        if not roots:
+            raise LibraryError(
+                "No folder is set for characters: register one as `characters` in extra_model_paths.yaml."
+            )
+        self.roots = tuple(Path(r) for r in roots)
+
+    def slugs(self) -> list[str]:
+        """Folder names of all characters, sorted; a name in two roots counts once, the first root wins."""
+        return sorted(
+            {
+                path.parent.name
+                for root in self.roots
+                for path in root.glob(f"*/{PROFILE}")
+                if _is_slug(path.parent.name)
+            }
+        )
+
+    def list(self) -> list[Entry]:
+        return [self._entry(slug) for slug in self.slugs()]
+
+    def _entry(self, slug: str) -> Entry:
+        folder = self.folder(slug)
+        try:
+            return Entry(slug, folder, self.get(slug))
+        except LikenessError as error:
+            return Entry(slug, folder, None, error)
+
+    def folder(self, slug: str) -> Path:
+        """The folder of an existing character, or where a new one of that name belongs."""
+        check_slug(slug)
+        places = [contained(root, slug) for root in self.roots]
+        return next((p for p in places if (p / PROFILE).is_file()), places[0])
+
+    def exists(self, slug: str) -> bool:
+        return (self.folder(slug) / PROFILE).is_file()
+
+    def get(self, slug: str) -> Profile:
+        """The profile. LibraryError when there is none, ProfileError when it is wrong."""
+        folder = self.folder(slug)
+        if not (folder / PROFILE).is_file():
+            raise LibraryError(
+                f"No character {slug!r} in {', '.join(str(r) for r in self.roots)}; "
+                f"characters there: {', '.join(self.slugs()) or 'none'}."
+            )
+        profile = parse(read_limited(folder / PROFILE, MAX_BYTES + 1), folder / PROFILE)
+        if profile.slug != slug:
+            problem = f"is {profile.slug!r} but the folder is named {slug!r}: make them equal"
+            raise ProfileError(folder / PROFILE, [Finding("slug", problem)])
+        return profile
+
+    def save(self, profile: Profile) -> Path:
+        """Write the profile, new or changed; returns the character's folder."""
+        with self.lock(profile.slug):
+            return self._write(profile)
+
+    def create(self, profile: Profile) -> Path:
+        """Write a new character; LibraryError when its name is taken."""
+        with self.lock(profile.slug):
+            if self.exists(profile.slug):
+                raise LibraryError(
+                    f"A character {profile.slug!r} exists already: choose another name, or add to that one."
+                )
+            return self._write(profile)
+
+    def update(self, slug: str, change: Callable[[Profile], Profile]) -> Profile:
+        """Read, change and write under the character's lock, so that no other program's change is lost."""
+        with self.lock(slug):
+            changed = change(self.get(slug))
+            self._write(changed)
+        return changed
+
+    def _write(self, profile: Profile) -> Path:
+        folder = self.folder(profile.slug)
+        atomic_write(folder / PROFILE, emit(profile))
+        return folder
+
+    @contextmanager
+    def lock(self, slug: str) -> Iterator[None]:
+        """Hold one character against every other writer; whoever holds it may call the methods above."""
+        folder = self.folder(slug)
+        with locked(folder.parent / LOCKS / f"{slug}.lock"):
+            yield
+
+    def rename(self, slug: str, name: str) -> Profile:
+        """Give a character a new name, and the folder name that goes with it."""
+        new = slug_of(name)
+        if new == slug:
+            return self.update(slug, lambda p: p.model_copy(update={"name": name}))
+        first, second = sorted((slug, new))  # one order for everybody, so that two renames cannot lock each other out
+        with self.lock(first), self.lock(second):
+            if self.exists(new) or self.folder(new).exists():
+                raise LibraryError(f"A character {new!r} exists already: choose another name.")
+            profile = self.get(slug).model_copy(update={"name": name, "slug": new})
+            old = self.folder(slug)
+            with staging_folder(old.parent) as stage:
+                move_folder(old, stage / new)
+                try:
+                    atomic_write(stage / new / PROFILE, emit(profile))
+                except LikenessError:
+                    move_folder(stage / new, old)
+                    raise
+                move_folder(stage / new, old.parent / new)
+        return profile
+
+    def trash(self, slug: str) -> Path:
+        """Move a character to the trash of its root; returns where it lies now."""
+        with self.lock(slug):
+            folder = self.folder(slug)
+            if not folder.is_dir():
+                raise LibraryError(
+                    f"No character {slug!r} to trash; characters there: {', '.join(self.slugs()) or 'none'}."
+                )
+            stamp = time.strftime("%Y%m%d-%H%M%S")
+            place = make_folder(folder.parent / TRASH)
+            number = sum(1 for p in place.iterdir() if p.name.startswith(f"{slug}-{stamp}"))
+            target = place / (f"{slug}-{stamp}" + (f"-{number}" if number else ""))
+            move_folder(folder, target)
+        return target
+
+    def sweep(self) -> int:
+        """Remove temporary files that killed writers left behind; returns how many."""
+        return sum(sweep_temp(root) for root in self.roots if root.is_dir())
+
+
+def _is_slug(name: str) -> bool:
+    try:
+        check_slug(name)
+    except LikenessError:
+        return False
+    return True

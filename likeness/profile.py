@@ -1,0 +1,192 @@
+"""What a character is: the contents of `profile.toml`.
+
+Everything is optional that a preset can supply; `method.resolve` fills the gaps. Values are frozen:
+change one with `model_copy(update=...)` and save it through the library.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from .errors import LikenessError
+from .paths import SLUG_PATTERN, check_relative, check_slug
+
+SCHEMA_VERSION = 1
+MAX_REFERENCES = 500
+
+BaseFamily = Literal[
+    "sd15", "sdxl", "kolors", "sd3", "flux", "flux2", "chroma", "qwen_image", "z_image", "hunyuan_video", "wan", "other"
+]
+Method = Literal["lora_faceid", "lora_only", "faceid_only", "img2img"]
+PresetName = Literal["balanced", "face_forward", "double_shortcut"]
+StrengthSource = Literal["preset", "swept", "hand"]
+
+FAMILIES: tuple[str, ...] = get_args(BaseFamily)
+METHODS: tuple[str, ...] = get_args(Method)
+PRESETS: tuple[str, ...] = get_args(PresetName)
+
+
+def _one_line(text: str) -> str:
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
+        raise ValueError("contains a line break or control character: write it on one line")
+    return text
+
+
+def _no_control(text: str) -> str:
+    if any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" for c in text):
+        raise ValueError("contains a control character: remove it")
+    return text
+
+
+def _model_file(text: str) -> str:
+    parts = text.replace("\\", "/").split("/")
+    if any(p in ("", ".", "..") for p in parts) or ":" in parts[0]:
+        raise ValueError("write the name as ComfyUI lists it, inside its models folder, without '..'")
+    return _one_line(text)
+
+
+def _inside(text: str) -> str:
+    try:
+        return check_relative(text)
+    except LikenessError as error:
+        raise ValueError(str(error)) from None
+
+
+def _slug(text: str) -> str:
+    try:
+        return check_slug(text)
+    except LikenessError as error:
+        raise ValueError(str(error)) from None
+
+
+Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(_one_line)]
+Text = Annotated[str, StringConstraints(max_length=8000), AfterValidator(_no_control)]
+ModelFile = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_model_file)]
+Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG_PATTERN}$"), AfterValidator(_slug)]
+InFolder = Annotated[str, AfterValidator(_inside)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Reference(_Value):
+    """A picture that the identity is computed from."""
+
+    file: InFolder  # relative to the character's folder, e.g. "references/001.png"
+    weight: float = Field(default=1.0, ge=0.0, le=10.0)  # share in the mean; 0 leaves it out
+
+
+class LoraVersion(_Value):
+    """One trained LoRA of this character."""
+
+    file: ModelFile  # as listed in models/loras
+    version: int = Field(ge=1, le=9999)
+    trained_on: Line = ""  # base model and training set, for people
+    notes: Text = ""
+    active: bool = True
+
+
+class FaceIDAssets(_Value):
+    """Which adapter steers the face. Empty: the best one that is installed."""
+
+    adapter: ModelFile | None = None  # as listed in models/ipadapter
+    companion_lora: ModelFile | None = None  # as listed in models/loras
+
+
+class Strengths(_Value):
+    """How strongly each asset acts. A missing number comes from the preset."""
+
+    lora_model: float | None = Field(default=None, ge=-10.0, le=10.0)  # character LoRA on the UNet
+    lora_clip: float | None = Field(default=None, ge=-10.0, le=10.0)  # character LoRA on the text encoder
+    faceid_weight: float | None = Field(default=None, ge=0.0, le=5.0)  # FaceID attention
+    faceid_weight_v2: float | None = Field(default=None, ge=0.0, le=5.0)  # shortcut of FaceID Plus V2
+    companion_lora: float | None = Field(default=None, ge=-10.0, le=10.0)  # the LoRA the adapter was trained with
+    start: Share | None = None  # FaceID acts from this share of the sampling steps ...
+    end: Share | None = None  # ... to this one
+    source: StrengthSource = "hand"
+
+    @model_validator(mode="after")
+    def _window(self) -> Strengths:
+        if self.start is not None and self.end is not None and self.start > self.end:
+            raise ValueError(f"start ({self.start}) comes after end ({self.end}): swap them")
+        return self
+
+
+class Sampling(_Value):
+    """KSampler settings. A missing one comes from the preset."""
+
+    steps: int | None = Field(default=None, ge=1, le=1000)
+    cfg: float | None = Field(default=None, ge=0.0, le=100.0)
+    sampler: Line | None = None  # ComfyUI's name, e.g. "dpmpp_2m"
+    scheduler: Line | None = None  # ComfyUI's name, e.g. "karras"
+    width: int | None = Field(default=None, ge=16, le=16384)  # px
+    height: int | None = Field(default=None, ge=16, le=16384)  # px
+    denoise: Share | None = None
+
+
+class BaseSettings(_Value):
+    """Assets and strengths for one base family."""
+
+    method: Method | Literal["auto"] = "auto"
+    preset: PresetName = "balanced"
+    loras: tuple[LoraVersion, ...] = Field(default=(), max_length=200)
+    faceid: FaceIDAssets = FaceIDAssets()
+    strengths: Strengths = Strengths(source="preset")
+    sampling: Sampling = Sampling()
+
+    @property
+    def lora(self) -> LoraVersion | None:
+        """The active version."""
+        return next((v for v in self.loras if v.active), None)
+
+    @model_validator(mode="after")
+    def _one_active(self) -> BaseSettings:
+        active = [v.version for v in self.loras if v.active]
+        if len(active) > 1:
+            raise ValueError(f"loras: versions {active} are all active: leave `active = true` on one of them")
+        numbers = [v.version for v in self.loras]
+        if len(set(numbers)) != len(numbers):
+            raise ValueError(f"loras: version numbers {numbers} repeat: give each version its own number")
+        return self
+
+
+class NamedCheckpoint(_Value):
+    """A checkpoint this character is drawn with, under a name of the user's."""
+
+    file: ModelFile  # as listed in models/checkpoints
+    family: BaseFamily
+    purpose: Line = ""
+
+
+class Profile(_Value):
+    """One character."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(_one_line)]
+    slug: Slug  # the folder's name
+    trigger: Line = ""  # the word the character LoRA was trained on
+    class_word: Line = ""  # "woman", "man", "robot": what kind of thing the trigger is
+    description: Text = ""  # joined to every prompt
+    negative: Text = ""  # joined to every negative prompt
+    notes: Text = ""  # for people; never used
+    face_model: Line = ""  # face-model pack the identity is computed with, e.g. "buffalo_l"; "" is the best installed
+    references: tuple[Reference, ...] = Field(default=(), max_length=MAX_REFERENCES)
+    base: dict[BaseFamily, BaseSettings] = Field(default_factory=dict)
+    checkpoints: dict[Slug, NamedCheckpoint] = Field(default_factory=dict, max_length=100)
+
+    @model_validator(mode="after")
+    def _unique_references(self) -> Profile:
+        files = [r.file for r in self.references]
+        twice = sorted({f for f in files if files.count(f) > 1})
+        if twice:
+            raise ValueError(f"references: {', '.join(twice)} is listed twice: keep one entry")
+        return self
+
+    def settings(self, family: str) -> BaseSettings:
+        """Settings for `family`; the defaults where the profile has none."""
+        return self.base.get(family, BaseSettings())  # type: ignore[call-overload]

@@ -1,0 +1,179 @@
+"""bytes <-> Profile.
+
+Reading collects every mistake of a file into one ProfileError. Writing is the inverse:
+`parse(emit(p)) == p` for every profile.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from .errors import Finding, ProfileError
+from .profile import SCHEMA_VERSION, Profile
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+MAX_BYTES = 64 * 1024
+_MAX_DOTS = 16  # tomllib needs quadratic time for a dotted key: 40 KB of "a.a.a" took 6.4 s
+_MAX_PROSE_DOTS = 500  # in a line of a multi-line string
+_STRINGS = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'')
+_HEADER = "# A character of Likeness. Likeness rewrites this file: keep remarks in `notes`, comments are lost.\n"
+
+Migration = Callable[[dict[str, Any]], dict[str, Any]]
+MIGRATIONS: Mapping[int, Migration] = {}  # from that version to the next
+
+
+def parse(data: bytes, source: Path | str = "profile.toml") -> Profile:
+    """The profile in `data`. Raises ProfileError with all findings, never anything else."""
+    return check(migrate(_load(data, source), source), source)
+
+
+def check(table: Mapping[str, Any], source: Path | str) -> Profile:
+    """The profile with these values, as `parse` reads them from a file."""
+    try:
+        return Profile.model_validate_json(json.dumps(table, default=lambda value: [str(value)]))
+    except ValidationError as error:
+        raise ProfileError(source, [_finding(e) for e in error.errors()]) from None
+    except (RecursionError, ValueError):
+        raise ProfileError(source, [Finding("", "nested too deeply to be a profile")]) from None
+
+
+def _load(data: bytes, source: Path | str) -> dict[str, Any]:
+    def fail(problem: str) -> ProfileError:
+        return ProfileError(source, [Finding("", problem)])
+
+    if len(data) > MAX_BYTES:
+        raise fail(f"larger than {MAX_BYTES // 1024} KB, so it is no profile: shorten notes and description")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise fail(f"not UTF-8 text at byte {error.start}: save it as UTF-8") from None
+    if number := _dotted_line(text):
+        raise fail(f"line {number} has more than {_MAX_DOTS} dots outside quotes: write tables as [a.b]")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise fail(f"not valid TOML: {error}") from None
+    except (RecursionError, ValueError, OverflowError):
+        raise fail("not valid TOML: nested too deeply, or a number too long") from None
+
+
+def _dotted_line(text: str) -> int:
+    """Number of the first line with too many dots to be a key, 0 if there is none.
+
+    A comment can pretend that prose begins, so prose has a bound of its own.
+    """
+    prose = False
+    for number, line in enumerate(text.splitlines(), 1):
+        dots = _STRINGS.sub("", line).count(".")
+        if dots > (_MAX_PROSE_DOTS if prose else _MAX_DOTS):
+            return number
+        prose ^= (line.count('"""') + line.count("'''")) % 2 == 1
+    return 0
+
+
+def migrate(
+    table: dict[str, Any],
+    source: Path | str,
+    steps: Mapping[int, Migration] = MIGRATIONS,
+    current: int = SCHEMA_VERSION,
+) -> dict[str, Any]:
+    """Bring a parsed file to schema `current`, one version at a time."""
+    version = table.get("schema_version", current)
+    if not isinstance(version, int) or isinstance(version, bool) or version < min([current, *steps]):
+        problem = f"{version!r} is not a schema version: write schema_version = {current}"
+        raise ProfileError(source, [Finding("schema_version", problem)])
+    if version > current:
+        problem = f"{version} was written by a newer Likeness (this one reads up to {current}): update Likeness"
+        raise ProfileError(source, [Finding("schema_version", problem)])
+    while version < current:
+        table, version = steps[version](table) | {"schema_version": version + 1}, version + 1
+    return table
+
+
+def _finding(error: Any) -> Finding:
+    place, kind = [p for p in error["loc"] if p != "[key]"], error["type"]
+    path = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
+    if kind == "extra_forbidden":
+        known = _fields_at(place[:-1])
+        near = difflib.get_close_matches(str(place[-1]), known, 1)
+        hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
+        return Finding(path, f"no such field; {hint}")
+    if kind == "missing":
+        return Finding(path, "is missing: add it")
+    given = "" if isinstance(error["input"], (dict, list)) else f", not {_short(error['input'])}"
+    if kind == "value_error":
+        return Finding(path, str(error["ctx"]["error"]))
+    message = error["msg"][0].lower() + error["msg"][1:]
+    return Finding(path, message.replace("input should", "should") + given)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _fields_at(place: list[Any]) -> list[str]:
+    """Field names that the model at `place` knows."""
+    model: type[BaseModel] = Profile
+    for part in place:
+        if isinstance(part, str) and part in model.model_fields:
+            model = _inner(model.model_fields[part].annotation) or model
+    return list(model.model_fields)
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    """The model inside `tuple[X, ...]`, `dict[K, X]` or `X | None`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for part in getattr(annotation, "__args__", ()):
+        if found := _inner(part):
+            return found
+    return None
+
+
+def emit(profile: Profile) -> bytes:
+    """The profile as TOML. Fields that hold their default are left out, apart from the first few."""
+    values = profile.model_dump(mode="json", exclude_defaults=True)
+    head = {key: getattr(profile, key) for key in ("schema_version", "name", "slug", "trigger", "class_word")}
+    lines = list(_table({**head, **{k: v for k, v in values.items() if k not in head}}, ()))
+    return (_HEADER + "\n".join(lines).strip() + "\n").encode()
+
+
+def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    lines: list[str] = []
+    nested = {k: v for k, v in values.items() if isinstance(v, dict) or (isinstance(v, list) and v)}
+    lines += [f"{_key(k)} = {_scalar(v)}" for k, v in values.items() if k not in nested and v is not None]
+    for key, value in nested.items():
+        name = (*path, key)
+        dotted = ".".join(_key(p) for p in name)
+        for row in value if isinstance(value, list) else [value]:
+            needless = isinstance(value, dict) and value and all(isinstance(v, dict) for v in value.values())
+            header = f"[[{dotted}]]" if isinstance(value, list) else f"[{dotted}]"
+            lines += [*([] if needless else ["", header]), *_table(row, name)]
+    return lines
+
+
+def _key(text: str) -> str:
+    return text if re.fullmatch(r"[A-Za-z0-9_-]+", text) else _scalar(text)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, list):
+        return "[]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,7 @@ from .faces.codec import MAX_BYTES, Packed, decode_faces, encode_faces
 from .faces.face import Analyser, Face, Pipeline, choose
 from .files import atomic_write, read_limited
 from .identity import Identity, ReferenceFace, identity_of
-from .library import Library
+from .library import PROFILE, Library
 from .paths import inside, slug_of
 from .profile import Profile, Reference
 from .profile_toml import emit
@@ -71,61 +72,89 @@ class Character:
 
 
 def state_digest(library: Library, slug: str) -> str:
-    """sha256, hex, of the profile and face files as they lie on disk; cheap, and changes with an edit only."""
+    """sha256, hex, of the character as it lies on disk; cheap, and changes with an edit only.
+
+    Pictures count by name and size, as in `open_character`.
+    """
     folder, h = library.folder(slug), hashlib.sha256()
-    for path in [folder / "profile.toml", *sorted((folder / FACES).glob("*.safetensors"))]:
+    for path in [folder / PROFILE, *sorted((folder / FACES).glob("*.safetensors"))]:
         try:
             h.update(path.name.encode() + b"\0" + hashlib.sha256(read_limited(path, MAX_BYTES)).digest())
         except StorageError:
             h.update(path.name.encode() + b"\0missing")
+    for path in sorted((folder / REFERENCES).glob("*")):
+        h.update(os.fsencode(path.name) + b"\0" + str(_size(path)).encode())
     return h.hexdigest()
 
 
 def faces_path(folder: Path, pack: str) -> Path:
-    return folder / FACES / f"{slug_of(pack)}.safetensors"
+    return inside(folder, f"{FACES}/{slug_of(pack)}.safetensors")
 
 
 def open_character(library: Library, slug: str, analyser: Callable[[str], Analyser] | None = None) -> Character:
     """Read a character. References that have no face on disk are analysed with `analyser(pack name)`.
 
     `analyser` is called only when one is missing. Without it, or when it fails, those references are
-    named in `problems`.
+    named in `problems`. Faces that cannot be stored are used all the same.
     """
     profile, folder = library.get(slug), library.folder(slug)
-    stored = read_faces(folder, profile.face_model) if profile.face_model else None
-    known = dict(stored.named) if stored else {}
-    missing = [r for r in profile.references if r.file not in known or _changed(folder, r, stored)]
+    stored = read_faces(folder, profile.face_model)
+    known = {file: face for file, face in stored.named if not _replaced(folder, file, stored)} if stored else {}
+    missing = [r for r in profile.references if r.file not in known]
+    pipeline = stored.pipeline if stored else None
     problems: list[str] = []
     if missing and analyser is not None:
         try:
             engine = analyser(profile.face_model)
-            if stored and stored.pipeline.recogniser != engine.pipeline.recogniser:
-                known, missing, stored = {}, list(profile.references), None
+            if pipeline is not None and pipeline.recogniser != engine.pipeline.recogniser:
+                known, missing = {}, list(profile.references)
             found, problems = embed(folder, missing, engine, list(known.values()))
-            known |= found
-            with library.lock(slug):
-                stored = write_faces(folder, engine.pipeline, profile.references, known)
+            known, pipeline = known | found, engine.pipeline
+            if found:
+                _keep(library, slug, pipeline, known)
         except LikenessError as error:
-            problems = [str(error)]
+            problems.append(str(error))
     elif missing:
-        problems = [f"{r.file} has no face embedding yet." for r in missing]
+        problems = [f"{r.file} has no face embedding, or was replaced since." for r in missing]
     faces = tuple(ReferenceFace(r.file, r.weight, known[r.file]) for r in profile.references if r.file in known)
-    return Character(profile, folder, stored.pipeline if stored else None, faces, tuple(problems))
+    return Character(profile, folder, pipeline if faces else None, faces, tuple(problems))
 
 
-def _changed(folder: Path, reference: Reference, stored: Packed | None) -> bool:
+def _replaced(folder: Path, file: str, stored: Packed) -> bool:
     """True when the picture is not the one its face was computed from, as far as its size tells."""
     try:
-        size = inside(folder, reference.file).stat().st_size
-    except (OSError, LikenessError):
+        size = _size(inside(folder, file))
+        sizes = json.loads(stored.extra.get("sizes", "{}"))
+    except (LikenessError, ValueError, RecursionError):
+        return True
+    if size is None or not isinstance(sizes, dict):
         return False  # the picture is gone, its face is not
-    sizes = json.loads(stored.extra.get("sizes", "{}")) if stored else {}
-    return sizes.get(reference.file, size) != size
+    return sizes.get(file, size) != size
+
+
+def _size(path: Path) -> int | None:
+    """Bytes; None when there is no such file."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _keep(library: Library, slug: str, pipeline: Pipeline, faces: Mapping[str, Face]) -> None:
+    """Store faces beside those that another program has stored meanwhile."""
+    with library.lock(slug):
+        folder, stored = library.folder(slug), read_faces(library.folder(slug), pipeline.pack)
+        others = stored.named if stored and stored.pipeline.recogniser == pipeline.recogniser else ()
+        write_faces(folder, pipeline, library.get(slug).references, {**dict(others), **faces})
 
 
 def read_faces(folder: Path, pack: str) -> Packed | None:
-    """The stored faces; None when there are none or the file is damaged, which is logged."""
-    path = faces_path(folder, pack)
+    """The stored faces; None when there are none or the file is damaged, which is logged.
+
+    Without a `pack`, those of any.
+    """
+    any_pack = next(iter(sorted((folder / FACES).glob("*.safetensors"))), folder / FACES / "none")
+    path = faces_path(folder, pack) if pack else any_pack
     if not path.is_file():
         return None
     packed = decode_faces(read_limited(path, MAX_BYTES))
@@ -134,13 +163,12 @@ def read_faces(folder: Path, pack: str) -> Packed | None:
     return packed
 
 
-def write_faces(folder: Path, pipeline: Pipeline, references: Sequence[Reference], faces: dict[str, Face]) -> Packed:
-    """Store the faces of all references; returns what was stored."""
-    named = {r.file: faces[r.file] for r in references if r.file in faces}
-    sizes = {f: p.stat().st_size for f in named if (p := inside(folder, f)).is_file()}
-    data = encode_faces(list(named.items()), pipeline, {"sizes": json.dumps(sizes, sort_keys=True)})
+def write_faces(folder: Path, pipeline: Pipeline, references: Sequence[Reference], faces: Mapping[str, Face]) -> None:
+    """Store the faces of all references that have one."""
+    named = [(r.file, faces[r.file]) for r in references if r.file in faces]
+    sizes = {file: size for file, _ in named if (size := _size(inside(folder, file))) is not None}
+    data = encode_faces(named, pipeline, {"sizes": json.dumps(sizes, sort_keys=True)})
     atomic_write(faces_path(folder, pipeline.pack), data)
-    return Packed(tuple(named.items()), pipeline, {"sizes": json.dumps(sizes, sort_keys=True)})
 
 
 def embed(
@@ -163,3 +191,17 @@ def embed(
         else:
             found[r.file] = face
     return found, problems
+
+
+def with_encoder(character: Character, analyser: Analyser) -> Character:
+    """The character as `analyser` sees it, so that its embeddings can be compared with that analyser's.
+
+    The faces on disk serve when they are by the same recogniser; else the references are analysed anew.
+    """
+    if character.pipeline is not None and character.pipeline.recogniser == analyser.pipeline.recogniser:
+        return character
+    found, problems = embed(character.folder, character.profile.references, analyser, [])
+    faces = tuple(
+        ReferenceFace(r.file, r.weight, found[r.file]) for r in character.profile.references if r.file in found
+    )
+    return Character(character.profile, character.folder, analyser.pipeline, faces, tuple(problems))

@@ -9,20 +9,20 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import images
-from .character import REFERENCES, Character, open_character, read_faces, write_faces
-from .errors import FaceError, LibraryError, LikenessError
+from .character import REFERENCES, Character, open_character, read_faces, with_encoder, write_faces
+from .errors import FaceError, LikenessError
 from .faces.face import Analyser, Face, Vector, choose, cosine
 from .files import atomic_write, delete_file
 from .identity import weighted_mean
-from .library import Library
-from .paths import slug_of
+from .library import PROFILE, Library
+from .paths import inside, slug_of
 from .profile import Profile, Reference
-from .profile_toml import check
+from .profile_toml import check, emit
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,12 @@ class Creation:
     character: Character
     added: tuple[str, ...]  # files in the character's folder
     notes: tuple[str, ...]  # skipped pictures, several faces, outliers: one sentence each
+
+    def report(self) -> str:
+        """For people: what was added, then the notes, a line each."""
+        profile = self.character.profile
+        head = f"{profile.name} ({profile.slug}): {len(self.added)} picture(s) added, {len(profile.references)} in all"
+        return "\n".join([head, *self.notes])
 
 
 @dataclass
@@ -70,19 +76,13 @@ def create_character(
 
     LibraryError when the name is taken, FaceError when no picture shows a face; nothing is written then.
     """
-    if library.exists(draft.slug):
-        raise LibraryError(
-            f"A character {draft.slug!r} exists already: choose another name, or add the pictures to that one."
-        )
+    library.check_free(draft.slug)
     selection = _select(pictures, analyser, None, set(), progress)
     if not selection.chosen:
         raise FaceError("No picture shows a face, so no character was made. " + " ".join(selection.notes))
-    with library.lock(draft.slug):
-        if library.exists(draft.slug):
-            raise LibraryError(
-                f"A character {draft.slug!r} was made by another program meanwhile: add the pictures to it."
-            )
-        return _write(library, draft, selection, analyser)
+    with library.new_folder(draft.slug) as folder:
+        added = _write(folder, draft, selection, analyser, {})
+    return _created(library, draft.slug, added, selection)
 
 
 def add_references(
@@ -93,14 +93,24 @@ def add_references(
     progress: Progress = lambda done: None,
 ) -> Creation:
     """More pictures for a character. Those it has already are left out; none usable is no error."""
-    character = open_character(library, slug, lambda pack: analyser)
-    known = {_pixel_hash(images.read(character.folder / r.file)) for r in character.profile.references}
+    character = with_encoder(open_character(library, slug, lambda pack: analyser), analyser)
+    known = set(_known_pictures(character))
     identity = character.identity.vector if character.has_identity else None
     selection = _select(pictures, analyser, identity, known, progress)
     if not selection.chosen:
         return Creation(character, (), tuple(selection.notes))
     with library.lock(slug):
-        return _write(library, library.get(slug), selection, analyser)
+        faces = {f.file: f.face for f in character.faces}
+        added = _write(library.folder(slug), library.get(slug), selection, analyser, faces)
+    return _created(library, slug, added, selection)
+
+
+def _known_pictures(character: Character) -> Iterator[str]:
+    for reference in character.profile.references:
+        try:
+            yield _pixel_hash(images.read(inside(character.folder, reference.file)))
+        except LikenessError as error:  # a lost picture does not keep others out
+            log.warning("%s", error)
 
 
 def _select(
@@ -135,30 +145,45 @@ def _anchor(found: Sequence[Sequence[Face]], chosen: Sequence[_Chosen]) -> Vecto
 def _several(name: str, face: Face, count: int, anchor: Vector | None) -> str:
     if anchor is None:
         return f"{name}: {count} faces; the largest was taken. Crop the picture if that is somebody else."
-    return f"{name}: {count} faces; the one most like the other pictures was taken (similarity {cosine(face.embedding, anchor):.2f})."
+    alike = cosine(face.embedding, anchor)
+    return f"{name}: {count} faces; the one most like the other pictures was taken (similarity {alike:.2f})."
 
 
 def _pixel_hash(pixels: images.RGB8) -> str:
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
-def _write(library: Library, profile: Profile, selection: _Selection, analyser: Analyser) -> Creation:
-    folder = library.folder(profile.slug)
+def _write(
+    folder: Path, profile: Profile, selection: _Selection, analyser: Analyser, known: Mapping[str, Face]
+) -> tuple[str, ...]:
+    """Pictures, faces and then the profile into `folder`; returns the new files.
+
+    `known` are the faces of the references it has, by the same recogniser.
+    """
+    pipeline = analyser.pipeline
     files = _free_names(folder, len(selection.chosen))
     references = (*profile.references, *(Reference(file=f) for f in files))
-    stored = read_faces(folder, analyser.pipeline.pack)
-    faces = dict(stored.named if stored else ()) | {f: c.face for f, c in zip(files, selection.chosen, strict=True)}
+    changed = profile.model_copy(update={"references": references, "face_model": pipeline.pack})
+    stored = read_faces(folder, pipeline.pack)
+    others = stored.named if stored and stored.pipeline.recogniser == pipeline.recogniser else ()
+    new = {f: c.face for f, c in zip(files, selection.chosen, strict=True)}
+    text = emit(changed, folder / PROFILE)
     try:
         for file, chosen in zip(files, selection.chosen, strict=True):
-            atomic_write(folder / file, images.encode_png(chosen.image.pixels))
-        write_faces(folder, analyser.pipeline, references, faces)
-        library.save(profile.model_copy(update={"references": references, "face_model": analyser.pipeline.pack}))
+            atomic_write(inside(folder, file), images.encode_png(chosen.image.pixels))
+        write_faces(folder, pipeline, references, {**dict(others), **known, **new})
+        atomic_write(folder / PROFILE, text)
     except LikenessError:
         for file in files:
-            delete_file(folder / file)
+            delete_file(inside(folder, file))
         raise
-    character = open_character(library, profile.slug)
-    return Creation(character, tuple(files), (*selection.notes, *character.identity.advice()))
+    return tuple(files)
+
+
+def _created(library: Library, slug: str, added: tuple[str, ...], selection: _Selection) -> Creation:
+    character = open_character(library, slug)
+    advice = character.identity.advice() if character.has_identity else list(character.problems)
+    return Creation(character, added, (*selection.notes, *advice))
 
 
 def _free_names(folder: Path, count: int) -> list[str]:

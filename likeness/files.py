@@ -7,18 +7,21 @@ old file, so a reader sees the old bytes or the new bytes and a full disk leaves
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import shutil
 import stat
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from .errors import StorageError
+
+log = logging.getLogger(__name__)
 
 TEMP_PREFIX = ".likeness-"
 TEMP_MAX_AGE = 3600.0  # seconds; an older temporary file belongs to a process that was killed
@@ -43,7 +46,7 @@ def _failed(action: str, path: Path, error: OSError) -> StorageError:
 def read_limited(path: Path, limit: int) -> bytes:
     """The file's bytes, or StorageError when it is missing, unreadable, no plain file, or over `limit` bytes."""
     try:
-        with open(path, "rb") as f:
+        with open(path, "rb", opener=_open_at_once) as f:
             if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
                 raise StorageError(f"Could not read {path}: it is not a plain file.")
             data = f.read(limit + 1)
@@ -52,6 +55,10 @@ def read_limited(path: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise StorageError(f"Could not read {path}: it is larger than {limit:,} bytes, so it is not what it should be.")
     return data
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a named pipe would wait for a writer for ever
 
 
 def make_folder(path: Path) -> Path:
@@ -63,7 +70,7 @@ def make_folder(path: Path) -> Path:
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`; on any failure the old file is untouched and no temporary file stays."""
+    """Replace `path` by `data`. StorageError means that the old file is untouched; no temporary file stays."""
     make_folder(path.parent)
     temp = path.parent / f"{TEMP_PREFIX}{uuid.uuid4().hex}.tmp"
     try:
@@ -76,7 +83,8 @@ def atomic_write(path: Path, data: bytes) -> None:
     except OSError as error:
         raise _failed("write", path, error) from error
     finally:
-        temp.unlink(missing_ok=True)
+        with suppress(OSError):  # gone after the replacement; else `sweep_temp` finds it
+            temp.unlink()
 
 
 def _replace(source: Path, target: Path) -> None:
@@ -90,20 +98,22 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    """Make a replacement last through a power cut. It has happened already, so a failure is only logged."""
     if os.name == "nt":  # a folder cannot be opened there
         return
-    fd = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(fd)
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems cannot sync a folder
-            raise
-    finally:
-        os.close(fd)
+            log.warning("%s could not be flushed to the disk: %s", folder, error.strerror)
 
 
 def move_folder(source: Path, target: Path) -> None:
-    """Rename a folder in one step; `target` must not exist."""
+    """Rename a folder in one step; `target` must not exist. StorageError means that nothing moved."""
     make_folder(target.parent)
     try:
         if target.exists():

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from .errors import ImageError
 from .files import read_limited
@@ -38,8 +38,9 @@ def decode(data: bytes, name: str = "image") -> RGB8:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with _Strict(data) as source, Image.open(source, formats=FORMATS) as image:
                 _check_size(image, name)
+                source.strict = ImageFile.LOAD_TRUNCATED_IMAGES
                 image.load()
                 return _to_rgb8(ImageOps.exif_transpose(image))
     except ImageError:
@@ -62,6 +63,21 @@ def read(path: Path) -> RGB8:
 def _check_size(image: Image.Image, name: str) -> None:
     if image.width * image.height > MAX_PIXELS:
         raise _too_large(name)
+
+
+class _Strict(io.BytesIO):
+    """Refuses to read past the end while `strict`.
+
+    Another pack may have told Pillow, for the whole process, to fill up pictures that were cut short.
+    """
+
+    strict = False
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if not data and size and self.strict:
+            raise OSError("the picture was cut short")
+        return data
 
 
 def _too_large(name: str) -> ImageError:

@@ -4,8 +4,8 @@
     <root>/.locks/<slug>.lock      one writer per character
     <root>/.trash/<slug>-<time>/   what was trashed; nothing is ever deleted
 
-Several roots can be given (ComfyUI's extra_model_paths.yaml): all are read, the first that can hold
-new characters is written.
+Several roots can be given (ComfyUI's extra_model_paths.yaml): all are read, new characters
+go to the first.
 """
 
 from __future__ import annotations
@@ -61,11 +61,11 @@ class Library:
         return [self._entry(slug) for slug in self.slugs()]
 
     def _entry(self, slug: str) -> Entry:
-        folder = self.folder(slug)
         try:
-            return Entry(slug, folder, self.get(slug))
+            return Entry(slug, self.folder(slug), self.get(slug))
         except LikenessError as error:
-            return Entry(slug, folder, None, error)
+            place = next((r for r in self.roots if (r / slug / PROFILE).is_file()), self.roots[0])
+            return Entry(slug, place / slug, None, error)
 
     def folder(self, slug: str) -> Path:
         """The folder of an existing character, or where a new one of that name belongs."""
@@ -97,17 +97,38 @@ class Library:
 
     def create(self, profile: Profile) -> Path:
         """Write a new character; LibraryError when its name is taken."""
-        with self.lock(profile.slug):
-            if self.exists(profile.slug):
-                raise LibraryError(
-                    f"A character {profile.slug!r} exists already: choose another name, or add to that one."
-                )
-            return self._write(profile)
+        with self.new_folder(profile.slug) as folder:
+            atomic_write(folder / PROFILE, emit(profile))
+        return self.folder(profile.slug)
+
+    @contextmanager
+    def new_folder(self, slug: str) -> Iterator[Path]:
+        """A folder to fill with a new character: it joins the library whole when the block ends, or not at all.
+
+        LibraryError when the name is taken.
+        """
+        with self.lock(slug):
+            target = self.check_free(slug)
+            with staging_folder(target.parent) as stage:
+                folder = make_folder(stage / slug)
+                yield folder
+                move_folder(folder, target)
+
+    def check_free(self, slug: str) -> Path:
+        """The folder that a new character would get. LibraryError when the name is taken."""
+        folder = self.folder(slug)
+        if (folder / PROFILE).is_file():
+            raise LibraryError(f"A character {slug!r} exists already: choose another name.")
+        if folder.exists():
+            raise LibraryError(f"The folder {folder} is in the way and holds no {PROFILE}: move it away.")
+        return folder
 
     def update(self, slug: str, change: Callable[[Profile], Profile]) -> Profile:
         """Read, change and write under the character's lock, so that no other program's change is lost."""
         with self.lock(slug):
             changed = change(self.get(slug))
+            if changed.slug != slug:
+                raise LibraryError(f"An update cannot turn {slug!r} into {changed.slug!r}: rename the character.")
             self._write(changed)
         return changed
 
@@ -130,18 +151,15 @@ class Library:
             return self.update(slug, lambda p: p.model_copy(update={"name": name}))
         first, second = sorted((slug, new))  # one order for everybody, so that two renames cannot lock each other out
         with self.lock(first), self.lock(second):
-            if self.exists(new) or self.folder(new).exists():
-                raise LibraryError(f"A character {new!r} exists already: choose another name.")
+            self.check_free(new)
             profile = self.get(slug).model_copy(update={"name": name, "slug": new})
-            old = self.folder(slug)
-            with staging_folder(old.parent) as stage:
-                move_folder(old, stage / new)
-                try:
-                    atomic_write(stage / new / PROFILE, emit(profile))
-                except LikenessError:
-                    move_folder(stage / new, old)
-                    raise
-                move_folder(stage / new, old.parent / new)
+            data, old = emit(profile), self.folder(slug)
+            move_folder(old, old.parent / new)
+            try:  # killed here, the character is listed with an error that says how to mend it
+                atomic_write(old.parent / new / PROFILE, data)
+            except LikenessError:
+                move_folder(old.parent / new, old)
+                raise
         return profile
 
     def trash(self, slug: str) -> Path:

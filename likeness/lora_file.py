@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import LoraError
+from .profile import LoraVersion, Profile
 
 MAX_HEADER = 16 * 1024 * 1024  # kohya writes tag tables of some MB; 100 MB is no LoRA
 
@@ -73,7 +74,8 @@ def _family(shapes: dict[str, Any]) -> str | None:
         return "flux"
     for key, shape in shapes.items():
         if "attn2" in key and "to_k" in key and (".lora_down." in key or ".lora_A." in key) and isinstance(shape, list):
-            return {768: "sd15", 2048: "sdxl"}.get(shape[1] if len(shape) > 1 else 0)
+            width = shape[1] if len(shape) > 1 else 0
+            return {768: "sd15", 2048: "sdxl"}.get(width) if isinstance(width, int) else None
     return "sdxl" if any(k.startswith("lora_te2_") for k in shapes) else None
 
 
@@ -86,3 +88,38 @@ def check_family(path: Path, family: str) -> LoraInfo:
             f"choose one trained on {family}, or another checkpoint."
         )
     return info
+
+
+def checkpoint_family(path: Path) -> str | None:
+    """The base family of the UNet inside a `.safetensors` checkpoint: sd15, sdxl, or None for anything else."""
+    if path.suffix.lower() != ".safetensors":
+        return None
+    try:
+        header, _ = _header(path)
+    except LoraError:
+        return None
+    for key, value in header.items():
+        if key.startswith("model.diffusion_model.input_blocks.") and key.endswith("attn2.to_k.weight"):
+            shape = value.get("shape", []) if isinstance(value, dict) else []
+            return {768: "sd15", 2048: "sdxl"}.get(shape[1] if len(shape) == 2 else 0)
+    return None
+
+
+def attach(profile: Profile, path: Path, listed: str, family: str | None = None) -> Profile:
+    """The profile with this LoRA as its newest, active version; one that is listed already is made active.
+
+    `listed` is the file's name in models/loras. The base family is read from the file; `family` says it
+    where the file does not tell.
+    """
+    info = read_info(path)
+    base = info.family or family
+    if base is None:
+        raise LoraError(f"{path.name} does not tell which base model it is for: say it, for example sd15 or sdxl.")
+    settings = profile.settings(base)
+    others = [v.model_copy(update={"active": False}) for v in settings.loras if v.file != listed]
+    same = next((v for v in settings.loras if v.file == listed), None)
+    number = max((v.version for v in settings.loras), default=0) + 1
+    trained_on = info.metadata.get("ss_sd_model_name", "")[:200].replace("\n", " ")
+    new = same or LoraVersion(file=listed, version=number, trained_on=trained_on)
+    loras = tuple(sorted([*others, new.model_copy(update={"active": True})], key=lambda v: v.version))
+    return profile.model_copy(update={"base": {**profile.base, base: settings.model_copy(update={"loras": loras})}})

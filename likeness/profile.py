@@ -132,7 +132,7 @@ class Sampling(_Value):
 class BaseSettings(_Value):
     """Assets and strengths for one base family."""
 
-    method: Method | Literal["auto"] = "auto"
+    method: Literal["auto", Method] = "auto"
     preset: PresetName = "balanced"
     loras: tuple[LoraVersion, ...] = Field(default=(), max_length=200)
     faceid: FaceIDAssets = FaceIDAssets()

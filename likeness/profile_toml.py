@@ -26,7 +26,8 @@ else:
 
 MAX_BYTES = 64 * 1024
 _MAX_DOTS = 16  # tomllib needs quadratic time for a dotted key: 40 KB of "a.a.a" took 6.4 s
-_MAX_PROSE_DOTS = 500  # in a line of a multi-line string
+_MAX_PROSE_DOTS = 500  # in a comment, or a line of a multi-line string
+_TOO_LARGE = f"larger than {MAX_BYTES // 1024} KB: shorten the notes, the description and the lists"
 _STRINGS = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'')
 _HEADER = "# A character of Likeness. Likeness rewrites this file: keep remarks in `notes`, comments are lost.\n"
 
@@ -54,7 +55,7 @@ def _load(data: bytes, source: Path | str) -> dict[str, Any]:
         return ProfileError(source, [Finding("", problem)])
 
     if len(data) > MAX_BYTES:
-        raise fail(f"larger than {MAX_BYTES // 1024} KB, so it is no profile: shorten notes and description")
+        raise fail(_TOO_LARGE)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -75,9 +76,9 @@ def _dotted_line(text: str) -> int:
     A comment can pretend that prose begins, so prose has a bound of its own.
     """
     prose = False
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines() would also cut inside strings, at U+2028
         dots = _STRINGS.sub("", line).count(".")
-        if dots > (_MAX_PROSE_DOTS if prose else _MAX_DOTS):
+        if dots > (_MAX_PROSE_DOTS if prose or line.lstrip().startswith("#") else _MAX_DOTS):
             return number
         prose ^= (line.count('"""') + line.count("'''")) % 2 == 1
     return 0
@@ -92,10 +93,10 @@ def migrate(
     """Bring a parsed file to schema `current`, one version at a time."""
     version = table.get("schema_version", current)
     if not isinstance(version, int) or isinstance(version, bool) or version < min([current, *steps]):
-        problem = f"{version!r} is not a schema version: write schema_version = {current}"
+        problem = f"{_short(version)} is not a schema version: write schema_version = {current}"
         raise ProfileError(source, [Finding("schema_version", problem)])
     if version > current:
-        problem = f"{version} was written by a newer Likeness (this one reads up to {current}): update Likeness"
+        problem = f"{_short(version)} was written by a newer Likeness (this one reads up to {current}): update Likeness"
         raise ProfileError(source, [Finding("schema_version", problem)])
     while version < current:
         table, version = steps[version](table) | {"schema_version": version + 1}, version + 1
@@ -120,7 +121,10 @@ def _finding(error: Any) -> Finding:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to write out a number of more than 4300 digits
+        return "a number of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -143,12 +147,19 @@ def _inner(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def emit(profile: Profile) -> bytes:
-    """The profile as TOML. Fields that hold their default are left out, apart from the first few."""
+def emit(profile: Profile, source: Path | str = "profile.toml") -> bytes:
+    """The profile as TOML. Fields that hold their default are left out, apart from the first few.
+
+    ProfileError when it could not be read back: `model_copy(update=...)` checks nothing.
+    """
+    check(profile.model_dump(), source)
     values = profile.model_dump(mode="json", exclude_defaults=True)
     head = {key: getattr(profile, key) for key in ("schema_version", "name", "slug", "trigger", "class_word")}
     lines = list(_table({**head, **{k: v for k, v in values.items() if k not in head}}, ()))
-    return (_HEADER + "\n".join(lines).strip() + "\n").encode()
+    data = (_HEADER + "\n".join(lines).strip() + "\n").encode()
+    if len(data) > MAX_BYTES:
+        raise ProfileError(source, [Finding("", _TOO_LARGE)])
+    return data
 
 
 def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:

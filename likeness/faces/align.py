@@ -91,7 +91,8 @@ def warp(image: RGB8, matrix: Matrix, size: int, fill: int = 0) -> RGB8:
 
 def _pixels(image: RGB8, row: NDArray[np.int32], column: NDArray[np.int32], fill: int) -> NDArray[np.float32]:
     height, width = image.shape[:2]
-    values = image[row.clip(0, height - 1), column.clip(0, width - 1)].astype(np.float32)
+    index = row.clip(0, height - 1) * np.int64(width) + column.clip(0, width - 1)
+    values = image.reshape(-1, 3).take(index, axis=0).astype(np.float32)
     outside = (row < 0) | (row >= height) | (column < 0) | (column >= width)
     if outside.any():
         values[outside] = fill
@@ -112,16 +113,24 @@ def resize(image: RGB8, width: int, height: int) -> RGB8:
         return image
     left, right, column_weights = _taps(image.shape[1], width, clamp=True)
     top, low, row_weights = _taps(image.shape[0], height, clamp=False)
-    sums = []
-    for rows, weights in ((top, row_weights[0]), (low, row_weights[1])):
-        lines = image[rows]
-        line = lines[:, left].astype(np.int32) * column_weights[0][None, :, None]
-        line += lines[:, right].astype(np.int32) * column_weights[1][None, :, None]
-        line >>= 4
-        line *= weights[:, None, None]
-        line >>= 16
-        sums.append(line)
-    return ((sums[0] + sums[1] + 2) >> 2).clip(0, 255).astype(np.uint8)
+    rows = np.union1d(top, low)
+    lines = image[rows].reshape(len(rows), -1)
+    across = lines.take(_channels(left), axis=1) * np.repeat(column_weights[0], 3)
+    across += lines.take(_channels(right), axis=1) * np.repeat(column_weights[1], 3)
+    across >>= 4
+    upper, lower = across[np.searchsorted(rows, top)], across[np.searchsorted(rows, low)]
+    for part, weights in ((upper, row_weights[0]), (lower, row_weights[1])):
+        part *= weights[:, None]
+        part >>= 16
+    upper += lower
+    upper += 2
+    upper >>= 2
+    return upper.astype(np.uint8).reshape(height, width, 3)
+
+
+def _channels(columns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Column numbers of RGB pixels as numbers of bytes in a line."""
+    return (columns[:, None] * 3 + np.arange(3)).ravel()
 
 
 def _taps(source: int, target: int, clamp: bool) -> tuple[NDArray, NDArray, NDArray]:

@@ -26,8 +26,9 @@ class ArcFace:
         self._output = session.get_outputs()[0].name
         self.size = _side(self._input.shape, name)  # px of the square crop it takes
         self.mean, self.std = normalisation(graph)
-        fixed = self._input.shape[0]
-        self._batch = 1 if graph.dynamic_int8 else fixed if isinstance(fixed, int) and fixed > 0 else MAX_BATCH
+        count = self._input.shape[0]
+        self._fixed = isinstance(count, int) and count > 0
+        self._batch = int(count) if self._fixed else 1 if graph.dynamic_int8 else MAX_BATCH
 
     def embed(self, crops: NDArray[np.uint8]) -> Vector:
         """uint8 [N, size, size, 3] RGB -> float32 [N, dim], raw."""
@@ -35,12 +36,13 @@ class ArcFace:
         return np.concatenate(parts).astype(np.float32) if parts else np.empty((0, 0), np.float32)
 
     def _run(self, crops: NDArray[np.uint8]) -> Vector:
-        missing = self._batch - len(crops) if self._batch != MAX_BATCH else 0
+        missing = self._batch - len(crops) if self._fixed else 0
         padded = np.concatenate([crops, np.repeat(crops[-1:], missing, axis=0)]) if missing > 0 else crops
         values = self._session.run([self._output], {self._input.name: blob(padded, self.mean, self.std)})[0]
         if values.ndim != 2 or len(values) != len(padded):
             raise ModelMissingError(
-                f"{self._name} gave {values.shape} for {len(padded)} faces: it is not a face recogniser, use another pack."
+                f"{self._name} gave {values.shape} for {len(padded)} faces, so it is no face recogniser: "
+                "use another pack."
             )
         return values[: len(crops)]
 

@@ -23,6 +23,7 @@ from safetensors.numpy import load, save
 from .face import CROP_SIZE, Face, Pipeline, Pose, Quality
 
 FORMAT = "likeness-faces-1"
+KEY = "likeness"  # of the metadata
 MAX_BYTES = 128 * 1024 * 1024
 MAX_HEADER = 4 * 1024 * 1024
 
@@ -57,7 +58,8 @@ def encode_faces(named: Sequence[tuple[str, Face]], pipeline: Pipeline, extra: d
         "rungs": json.dumps([face.rung for face in faces]),
         "extra": json.dumps(extra or {}, sort_keys=True),
     }
-    return save(arrays, {**about, "sha256": _checksum(arrays, about)})
+    # One entry only: safetensors writes several in no fixed order, and equal faces should give equal bytes.
+    return save(arrays, {KEY: json.dumps({**about, "sha256": _checksum(arrays, about)}, sort_keys=True)})
 
 
 def _stack(rows: Sequence[Any], shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
@@ -77,7 +79,16 @@ def decode_faces(data: bytes) -> Packed | None:
     """What `encode_faces` wrote; None for anything else, however it was damaged or made up."""
     try:
         return _decode(data)
-    except (SafetensorError, ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, MemoryError):
+    except (
+        SafetensorError,
+        ValueError,
+        TypeError,
+        KeyError,
+        IndexError,
+        AttributeError,
+        RecursionError,
+        MemoryError,
+    ):
         return None
 
 
@@ -89,25 +100,40 @@ def _decode(data: bytes) -> Packed | None:
     if about["format"] != FORMAT or checksum != _checksum(arrays, about):
         return None
     pipeline = _pipeline(json.loads(about["pipeline"]))
-    names, rungs = json.loads(about["names"]), json.loads(about["rungs"])
-    if not _sound(arrays, len(names), pipeline.dim) or len(rungs) != len(names):
+    names, rungs, extra = (json.loads(about[key]) for key in ("names", "rungs", "extra"))
+    if not (_texts(names, list) and _texts(rungs, list) and _texts(extra, dict)) or len(rungs) != len(names):
+        return None
+    if not _sound(arrays, len(names), pipeline.dim):
         return None
     faces = [_face(arrays, i, rung) for i, rung in enumerate(rungs)]
-    return Packed(tuple(zip(names, faces, strict=True)), pipeline, json.loads(about["extra"]))
+    return Packed(tuple(zip(names, faces, strict=True)), pipeline, extra)
+
+
+def _texts(values: Any, kind: type[list[Any]] | type[dict[str, Any]]) -> bool:
+    """True for a list of texts, or a dict of texts, as `kind` says."""
+    inner = values.values() if isinstance(values, dict) else values
+    return isinstance(values, kind) and all(isinstance(v, str) for v in inner)
 
 
 def _metadata(data: bytes) -> dict[str, str]:
     length = int.from_bytes(data[:8], "little")
     if length > min(MAX_HEADER, len(data) - 8):
         raise ValueError("header too long")
-    return dict(json.loads(data[8 : 8 + length])["__metadata__"])
+    about = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][KEY])
+    if not all(isinstance(v, str) for v in about.values()):
+        raise ValueError("metadata of another kind")
+    return dict(about)
 
 
 def _pipeline(values: dict[str, Any]) -> Pipeline:
     known = {f.name for f in fields(Pipeline)}
     if set(values) != known:
         raise ValueError("another version's pipeline")
-    return Pipeline(**{**values, "det_sizes": tuple(values["det_sizes"])})
+    pipeline = Pipeline(**{**values, "det_sizes": tuple(values["det_sizes"])})
+    model = Pipeline("", "", "")
+    if any(type(getattr(pipeline, name)) is not type(getattr(model, name)) for name in known):
+        raise ValueError("a pipeline with values of the wrong kind")
+    return pipeline
 
 
 def _sound(arrays: Arrays, count: int, dim: int) -> bool:

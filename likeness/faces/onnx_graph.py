@@ -39,21 +39,30 @@ class ModelFile:
     graph: Graph
 
 
+def read_model(path: Path) -> bytes:
+    """The model file's bytes; raises ModelMissingError."""
+    try:
+        return read_limited(path, min(path.stat().st_size, MAX_MODEL_BYTES))
+    except (OSError, StorageError) as error:
+        raise ModelMissingError(f"The face model {path} cannot be read ({error}): download it again.") from error
+
+
 def model_file(path: Path) -> ModelFile:
     """Hash and outline of a model; kept in memory until the file's size or time changes."""
     try:
         info = path.stat()
-        return _read(path, info.st_size, info.st_mtime_ns)
-    except (OSError, StorageError) as error:
+    except OSError as error:
         raise ModelMissingError(f"The face model {path} cannot be read ({error}): download it again.") from error
-    except (ValueError, IndexError) as error:
-        raise ModelMissingError(f"{path} is not a whole ONNX model: download it again.") from error
+    return _inspect(path, info.st_size, info.st_mtime_ns)
 
 
 @lru_cache(maxsize=64)
-def _read(path: Path, size: int, mtime_ns: int) -> ModelFile:
-    data = read_limited(path, min(size, MAX_MODEL_BYTES))
-    return ModelFile(hashlib.sha256(data).hexdigest(), outline(data))
+def _inspect(path: Path, _size: int, _mtime_ns: int) -> ModelFile:
+    data = read_model(path)
+    try:
+        return ModelFile(hashlib.sha256(data).hexdigest(), outline(data))
+    except (ValueError, IndexError) as error:
+        raise ModelMissingError(f"{path} is not a whole ONNX model: download it again.") from error
 
 
 def outline(data: bytes) -> Graph:

@@ -12,12 +12,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from ..errors import ModelMissingError, StorageError
-from ..files import read_limited
+from ..errors import ModelMissingError
+from .onnx_graph import read_model
 
 log = logging.getLogger(__name__)
 
-MAX_MODEL_BYTES = 1024 * 1024 * 1024
 PROVIDERS = ("auto", "cpu", "cuda")
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 INSTALL = "install it with 'pip install onnxruntime-gpu' (macOS: 'pip install onnxruntime')"
@@ -66,7 +65,7 @@ def runtime_state() -> RuntimeState:
         return RuntimeState("", packages, (), _import_problem(error, packages), False)
     version = str(getattr(module, "__version__", ""))
     if not hasattr(module, "InferenceSession"):
-        problem = f"onnxruntime is damaged: its folder is there, but the runtime is gone (two of its packages overwrote each other). {REPAIR}."
+        problem = f"onnxruntime is damaged: two of its packages overwrote each other and the runtime is gone. {REPAIR}."
         return RuntimeState(version, packages, (), problem, False)
     providers = tuple(module.get_available_providers()) if hasattr(module, "get_available_providers") else (CPU,)
     return RuntimeState(version, packages, providers, _clash(packages, providers), True)
@@ -102,7 +101,7 @@ def open_session(path: Path, provider: str = "auto", sha256: str = "") -> Sessio
     if provider not in PROVIDERS:
         raise ModelMissingError(f"There is no provider {provider!r}: choose one of {', '.join(PROVIDERS)}.")
     module = _usable_module()
-    data = _model_bytes(path)
+    data = read_model(path)
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
         raise ModelMissingError(f"{path} has changed since it was first looked at: start the program again.")
     options = module.SessionOptions()
@@ -125,13 +124,6 @@ def _usable_module() -> ModuleType:
     if not state.usable:
         raise ModelMissingError(state.problem)
     return importlib.import_module("onnxruntime")
-
-
-def _model_bytes(path: Path) -> bytes:
-    try:
-        return read_limited(path, min(path.stat().st_size, MAX_MODEL_BYTES))
-    except (OSError, StorageError) as error:
-        raise ModelMissingError(f"The face model {path} cannot be read ({error}): download it again.") from error
 
 
 def _wanted(module: ModuleType, provider: str) -> list[str | tuple[str, dict[str, str]]]:

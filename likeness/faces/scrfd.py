@@ -97,9 +97,13 @@ def decode(values: list[Floats], size: int, scale: float, threshold: float) -> D
         box = boxes[hits] * stride
         corners = np.hstack([centres - box[:, :2], centres + box[:, 2:]])
         parts.append((scores[hits, 0], corners, centres[:, None, :] + points[hits].reshape(-1, 5, 2) * stride))
-    scores, boxes, keypoints = (np.concatenate(p).astype(np.float32) for p in zip(*parts))
+    scores, boxes, keypoints = (np.concatenate(p).astype(np.float32) for p in zip(*parts, strict=True))
     order = np.argsort(-scores, kind="stable")
-    boxes, keypoints, scores = boxes[order] / np.float32(scale), keypoints[order] / np.float32(scale), scores[order]
+    boxes, keypoints, scores = (
+        boxes[order] / np.float32(scale),
+        keypoints[order] / np.float32(scale),
+        scores[order],
+    )
     keep = suppress(boxes)
     return Detections(boxes[keep], keypoints[keep], scores[keep])
 

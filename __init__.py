@@ -1,0 +1,9 @@
+"""Likeness for ComfyUI. Nothing is imported until ComfyUI asks for the nodes."""
+
+WEB_DIRECTORY = "./js"
+
+
+async def comfy_entrypoint():
+    from .nodes.extension import LikenessExtension
+
+    return LikenessExtension()

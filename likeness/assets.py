@@ -1,0 +1,63 @@
+"""Choosing files by name from what a models folder lists.
+
+Names come as ComfyUI lists them, with sub-folders; rules look at the file's own name only, because a
+folder called "plusv2" says nothing about what lies in it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+from .errors import ModelMissingError
+
+FACEID_FAMILIES = ("sd15", "sdxl")  # FaceID adapters exist for these (and Kolors, which ComfyUI cannot run)
+# Best likeness first; Plus V2 needs an image encoder, plain FaceID does not.
+_ADAPTERS = (
+    r"faceid.plusv2.{family}\.",
+    r"faceid.{family}\.",
+    r"faceid.plus.{family}\.",
+    r"faceid.portrait\S*{family}\.",
+)
+_IMAGE_ENCODER = r"(vit.?h.?14.*s32b.?b79k|ipadapter.*sd15|sd1.?5.*model|clip.?vision.?h|clip.?vit.?h)"
+_WEIGHTS = r"(safetensors|bin)$"
+
+
+def base_name(listed: str) -> str:
+    """The file's own name, whichever separator the list uses."""
+    return re.split(r"[\\/]", listed)[-1]
+
+
+def choose_adapter(listed: Sequence[str], family: str) -> str | None:
+    """The best FaceID adapter for `family` by the published file names."""
+    for rule in _ADAPTERS:
+        if hits := _matching(listed, rule.format(family=family) + _WEIGHTS):
+            return hits[0]
+    return None
+
+
+def choose_image_encoder(listed: Sequence[str]) -> str | None:
+    """The CLIP ViT-H that FaceID Plus was trained with."""
+    hits = _matching(listed, _IMAGE_ENCODER)
+    return hits[0] if hits else None
+
+
+def _matching(listed: Sequence[str], rule: str) -> list[str]:
+    return sorted((n for n in listed if re.search(rule, base_name(n), re.IGNORECASE)), key=lambda n: (len(n), n))
+
+
+def find_listed(wanted: str, listed: Sequence[str], what: str, folder: str, where: Sequence[str]) -> str:
+    """`wanted` as the list spells it. ModelMissingError names the folders searched and the nearest names there."""
+    spelled = {n.replace("\\", "/"): n for n in listed}
+    key = wanted.replace("\\", "/")
+    if key in spelled:
+        return spelled[key]
+    if same := [n for k, n in spelled.items() if base_name(k) == base_name(key)]:
+        if len(same) == 1:
+            return same[0]
+    near = difflib.get_close_matches(key, list(spelled), 3, 0.4) or sorted(spelled)[:5]
+    raise ModelMissingError(
+        f"{what} {wanted!r} is not in models/{folder} (searched {', '.join(where) or 'no folder'}); "
+        f"there {'are' if near else 'is'} {', '.join(near) or 'nothing'}. Put the file there, or choose another."
+    )

@@ -1,0 +1,220 @@
+"""The `likeness` command: arguments in, text or JSON out, exit code 0, 1 for an error, 2 for a wrong call."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import images
+from ..archive import export_zip, import_zip
+from ..character import open_character, with_encoder
+from ..create import NamedImage, add_references, create_character, draft
+from ..doctor import examine
+from ..errors import LikenessError
+from ..files import atomic_write
+from ..method import method_for
+from ..paths import slug_of
+from ..scoring import Score, mean_similarity, score_faces, summary
+from .demo import demo
+from .places import Places, places_of
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line."""
+    parsed = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if parsed.verbose else logging.WARNING, format="%(message)s")
+    try:
+        return int(parsed.command(parsed, places_of(parsed)) or 0)
+    except LikenessError as error:
+        print(f"likeness: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("likeness: stopped", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--library", metavar="DIR", help="folder of characters; default: models/characters of the ComfyUI found"
+    )
+    shared.add_argument("--face-models", metavar="DIR", help="an `insightface` folder to search first")
+    shared.add_argument("--verbose", action="store_true", help="say what is opened and compiled")
+    shared.add_argument("--json", action="store_true", help="print JSON for programs")
+    parser = argparse.ArgumentParser(prog="likeness", description="Keeps a character's face the same.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, function: Any, help_text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, parents=[shared], help=help_text, description=help_text)
+        sub.set_defaults(command=function)
+        return sub
+
+    create = command("create", _create, "make a character from photos, or add photos to one")
+    create.add_argument("name", help='its name, for example "Ada Ray"')
+    create.add_argument("photos", nargs="+", type=Path, help="pictures, or folders of pictures")
+    create.add_argument("--add", action="store_true", help="add to a character that exists")
+    for field in ("trigger", "class-word", "description", "negative"):
+        create.add_argument(f"--{field}", default="", metavar="TEXT")
+    _face_options(create)
+
+    command("list", _list, "list the characters")
+    command("show", _show, "show one character").add_argument("name")
+    score = command("score", _score, "measure how alike pictures are to a character")
+    score.add_argument("name")
+    score.add_argument("pictures", nargs="+", type=Path, help="pictures, or folders of pictures")
+    _face_options(score)
+    rename = command("rename", _rename, "rename a character")
+    rename.add_argument("name")
+    rename.add_argument("new_name")
+    command("trash", _trash, "move a character to the library's .trash folder").add_argument("name")
+    export = command("export", _export, "write a character to one .zip file")
+    export.add_argument("name")
+    export.add_argument("file", type=Path)
+    imported = command("import", _import, "add the character in a .zip file")
+    imported.add_argument("file", type=Path)
+    imported.add_argument("--name", help="another name for it")
+    command("doctor", _doctor, "say what is missing, where it was looked for, and what to do")
+    demonstration = command("demo", demo, "run the sample character end to end")
+    demonstration.add_argument("--out", type=Path, default=Path("demo"), help="folder for picture, score and report")
+    demonstration.add_argument("--checkpoint", help="checkpoint to draw with, as ComfyUI lists it")
+    return parser
+
+
+def _face_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--face-model", default="", metavar="PACK", help="face-model pack, for example buffalo_l")
+    parser.add_argument("--provider", choices=["cpu", "auto", "cuda"], default="cpu")
+    parser.add_argument("--backend", choices=["likeness", "insightface"], default="likeness")
+
+
+def _say(arguments: argparse.Namespace, text: str, values: Any) -> None:
+    print(json.dumps(values, indent=2, ensure_ascii=False) if arguments.json else text)
+
+
+def picture_files(paths: Sequence[Path]) -> list[Path]:
+    """Files as given, folders by the pictures in them, sorted by name."""
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in images.SUFFIXES) if path.is_dir() else [path]
+        found += inside
+    return found
+
+
+def _create(arguments: argparse.Namespace, places: Places) -> None:
+    library, slug = places.library(), slug_of(arguments.name)
+    pictures, unreadable = [], []
+    for path in picture_files(arguments.photos):
+        try:
+            pictures.append(NamedImage(path.name, images.read(path)))
+        except LikenessError as error:
+            unreadable.append(str(error))
+    if arguments.add:
+        profile = library.get(slug)
+        engine = places.analyser(arguments.face_model or profile.face_model, arguments.provider, arguments.backend)
+        made = add_references(library, slug, pictures, engine)
+    else:
+        texts = {k: getattr(arguments, k) for k in ("trigger", "class_word", "description", "negative")}
+        profile = draft(arguments.name, slug, **texts)
+        engine = places.analyser(arguments.face_model, arguments.provider, arguments.backend)
+        made = create_character(library, profile, pictures, engine)
+    report = "\n".join([made.report(), *unreadable])
+    values = {
+        "slug": slug,
+        "added": made.added,
+        "notes": [*made.notes, *unreadable],
+        "folder": str(made.character.folder),
+    }
+    _say(arguments, f"{report}\nSaved in {made.character.folder}", values)
+
+
+def _list(arguments: argparse.Namespace, places: Places) -> None:
+    rows, lines = [], []
+    for entry in places.library().list():
+        if entry.profile is None:
+            lines.append(f"{entry.slug:24} broken: {entry.error}")
+            rows.append({"slug": entry.slug, "error": str(entry.error)})
+            continue
+        families = ", ".join(entry.profile.base) or "no base settings"
+        lines.append(f"{entry.slug:24} {entry.profile.name}: {len(entry.profile.references)} reference(s), {families}")
+        rows.append({"slug": entry.slug, "name": entry.profile.name, "references": len(entry.profile.references)})
+    where = ", ".join(str(r) for r in places.folders.characters)
+    _say(arguments, "\n".join(lines) or f"No characters in {where}. Make one with `likeness create`.", rows)
+
+
+def _show(arguments: argparse.Namespace, places: Places) -> None:
+    opened = open_character(places.library(), arguments.name)
+    profile = opened.profile
+    values: dict[str, Any] = {
+        "profile": profile.model_dump(mode="json"),
+        "folder": str(opened.folder),
+        "problems": opened.problems,
+    }
+    lines = [f"{profile.name} ({profile.slug}) in {opened.folder}"]
+    lines += [
+        f"trigger {profile.trigger or '-'}, class word {profile.class_word or '-'}, face model {profile.face_model or '-'}"
+    ]
+    lines += [
+        f"  {f.file}  weight {f.weight:g}  face {f.face.quality.width:.0f} px  {f.face.rung}" for f in opened.faces
+    ]
+    for family, settings in profile.base.items():
+        method = method_for(settings.lora is not None, opened.has_identity)
+        lines.append(
+            f"{family}: {settings.method if settings.method != 'auto' else method}, {len(settings.loras)} LoRA version(s)"
+        )
+    lines += opened.problems
+    if opened.has_identity:
+        lines += opened.identity.advice()
+        values["outliers"] = [str(o) for o in opened.identity.outliers]
+    _say(arguments, "\n".join(lines), values)
+
+
+def _score(arguments: argparse.Namespace, places: Places) -> None:
+    opened = open_character(places.library(), arguments.name)
+    engine = places.analyser(arguments.face_model or opened.profile.face_model, arguments.provider, arguments.backend)
+    measured = with_encoder(opened, engine)
+    scores = []
+    for path in picture_files(arguments.pictures):
+        try:
+            found = engine.analyse(images.read(path))
+            scores.append(score_faces(path.name, found, measured.identity, measured.faces))
+        except LikenessError as error:
+            scores.append(Score(path.name, None, None, None, 0, None, str(error)))
+    values = {"character": arguments.name, "mean": mean_similarity(scores), "scores": [s.as_dict() for s in scores]}
+    _say(arguments, summary(scores), values)
+
+
+def _rename(arguments: argparse.Namespace, places: Places) -> None:
+    profile = places.library().rename(arguments.name, arguments.new_name)
+    _say(arguments, f"Renamed {arguments.name} to {profile.slug}.", {"slug": profile.slug})
+
+
+def _trash(arguments: argparse.Namespace, places: Places) -> None:
+    target = places.library().trash(arguments.name)
+    _say(arguments, f"Moved {arguments.name} to {target}. Move the folder back to restore it.", {"folder": str(target)})
+
+
+def _export(arguments: argparse.Namespace, places: Places) -> None:
+    data = export_zip(places.library(), arguments.name)
+    atomic_write(arguments.file, data)
+    _say(arguments, f"Wrote {arguments.file} ({len(data):,} bytes).", {"file": str(arguments.file), "bytes": len(data)})
+
+
+def _import(arguments: argparse.Namespace, places: Places) -> None:
+    profile = import_zip(places.library(), arguments.file, arguments.name)
+    _say(arguments, f"Added {profile.name} as {profile.slug}.", {"slug": profile.slug})
+
+
+def _doctor(arguments: argparse.Namespace, places: Places) -> int:
+    checks = examine(places.folders)
+    comfy = (
+        f"ComfyUI at {places.comfy}"
+        if places.comfy
+        else "No ComfyUI found (COMFYUI_PATH, this pack's folder, ~/comfy/ComfyUI)"
+    )
+    values = {"comfyui": str(places.comfy), "checks": [vars(c) for c in checks]}
+    _say(arguments, "\n".join([comfy, *map(str, checks)]), values)
+    return int(any(c.status == "missing" for c in checks))

@@ -1,0 +1,216 @@
+"""`likeness demo`: the sample character from cached identity to a scored picture.
+
+With a ComfyUI it draws the character through the prompt queue, twice, with the user's own model files
+or with random stand-ins. Without one it runs profile, cache, score and report, and says what was left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .. import images
+from ..assets import choose_adapter, choose_image_encoder
+from ..character import Character, open_character
+from ..doctor import listed, model_folders
+from ..errors import LikenessError, ModelMissingError
+from ..faces.cache import CachedAnalyser, EmbeddingCache
+from ..faces.face import Analyser, Face, Pipeline
+from ..faces.packs import find_packs
+from ..files import atomic_write, make_folder
+from ..library import Library
+from ..lora_file import checkpoint_family
+from ..render import labelled
+from ..scoring import Score, score_faces, summary
+from .comfy import PACK, ComfyServer, find_python, has_gpu, link_pack
+from .graphs import Files, Overrides, portrait
+from .places import Places
+from .queue_client import QueueClient
+
+SAMPLE, SLUG = PACK / "sample", "mara_voss"
+STANDIN_CHECKPOINT = "standin_sd15.ckpt"
+_QUICK = Overrides(steps=4, width=128, height=128)  # noise looks the same at any size
+
+
+@dataclass(frozen=True)
+class Models:
+    """What the demo draws with."""
+
+    files: Files
+    standins: bool  # random numbers instead of trained weights
+    why: str  # in one sentence
+
+
+@dataclass
+class Report:
+    """Lines for the terminal and report.md, values for report.json."""
+
+    out: Path
+    lines: list[str] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=dict)
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+        self.lines.append(line)
+
+    def save(self) -> None:
+        atomic_write(self.out / "report.md", ("# Likeness demo\n\n" + "\n\n".join(self.lines) + "\n").encode())
+        atomic_write(self.out / "report.json", json.dumps(self.values, indent=2).encode())
+
+
+class NoModel:
+    """Stands where a face model would: what is not in the cache cannot be analysed."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline = pipeline
+
+    @property
+    def pipeline(self) -> Pipeline:
+        return self._pipeline
+
+    def analyse(self, image: images.RGB8) -> tuple[Face, ...]:
+        raise ModelMissingError("no face model is installed, and this picture has no cached face")
+
+
+def demo(arguments: argparse.Namespace, places: Places) -> int:
+    """Run the demo; the exit code is 0 when everything that could run did."""
+    report = Report(make_folder(arguments.out.resolve()))
+    character, engine = _sample_character(places, report)
+    pictures = [("Mara, smiling", "mara_voss_4_smile"), ("somebody else", "tomas_reed")]
+    scored = [(title, images.read(SAMPLE / "pictures" / f"{name}.png")) for title, name in pictures]
+    python = find_python(places.comfy) if places.comfy else None
+    if places.comfy is None or python is None:
+        report.say("No ComfyUI was found (COMFYUI_PATH, the folder this pack sits in, ~/comfy/ComfyUI): nothing was drawn. Left out: the picture.")
+    else:
+        drawn = _draw(places.comfy, python, arguments.checkpoint, report)
+        scored.insert(0, ("the drawn picture", drawn))
+    _score(character, engine, scored, report)
+    report.say(f"Files: {report.out}")
+    report.save()
+    return 0
+
+
+def _sample_character(places: Places, report: Report) -> tuple[Character, Analyser]:
+    """A fresh copy of the sample, opened the way every node opens a character, and what measures it."""
+    library = Library([report.out / "characters"])
+    target = report.out / "characters" / SLUG
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(SAMPLE / "characters" / SLUG, target)
+    packs = find_packs(places.folders.insightface)
+    if packs:
+        engine = places.analyser(packs[0].name)
+        library.update(SLUG, lambda profile: profile.model_copy(update={"face_model": packs[0].name}))
+        open_character(library, SLUG, lambda pack: engine)
+        about = f"Its face was computed with {packs[0].name}."
+    else:
+        about = "No face model is installed, so its embeddings are made up: scores show the flow, not a likeness."
+    begun = time.perf_counter()
+    character = open_character(library, SLUG)
+    identity, taken = character.identity, time.perf_counter() - begun
+    if not packs:
+        engine = CachedAnalyser(NoModel(_pipeline(character)), EmbeddingCache(SAMPLE / "cache"))
+    report.say(
+        f"Character {character.profile.name}: {identity.count} references, identity opened from cache in {taken * 1000:.0f} ms. {about}"
+    )
+    report.values["character"] = {"slug": SLUG, "references": identity.count, "open_ms": round(taken * 1000, 1)}
+    return character, engine
+
+
+def _pipeline(character: Character) -> Pipeline:
+    if character.pipeline is None:
+        raise LikenessError(f"{SAMPLE} is not complete: check it out again.")
+    return character.pipeline
+
+
+def _draw(comfy: Path, python: Path, checkpoint: str | None, report: Report) -> images.RGB8:
+    """The portrait graph through the queue of a ComfyUI of our own, twice; returns the second picture."""
+    base = make_folder(report.out / "comfyui")
+    models = _models(comfy, base, checkpoint, python)
+    report.say(models.why)
+    gpu = has_gpu(python)
+    report.say(f"Starting ComfyUI at {comfy} on the {'GPU' if gpu else 'CPU'} ...")
+    config = _extra_paths(base, report.out / "characters", None if models.standins else comfy / "models")
+    flags = ["--extra-model-paths-config", config, *([] if gpu else ["--cpu"])]
+    env = {} if gpu else {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2))}
+    link_pack(base / "custom_nodes")
+    with ComfyServer(comfy, python, base, [str(f) for f in flags], env) as server:
+        client, pictures = QueueClient(server.url), []
+        for run, about in ((1, "identity compiled"), (2, "from compiled identity")):
+            begun = time.monotonic()
+            size = _QUICK if models.standins else Overrides()
+            result = client.run(portrait(models.files, seed=run, overrides=size), 1800, _progress)
+            seconds = time.monotonic() - begun
+            pictures.append(images.decode(client.fetch(result.images()[0])))
+            report.say(f"Picture {run}, {about}: {seconds:.1f} s from the queue to the file.")
+            report.values[f"run_{run}_seconds"] = round(seconds, 2)
+    atomic_write(report.out / "portrait.png", images.encode_png(pictures[-1]))
+    if models.standins:
+        report.say("portrait.png is noise, as it must be: random stand-in models drew it.")
+    report.values["standins"] = models.standins
+    return pictures[-1]
+
+
+def _progress(seconds: float) -> None:
+    if sys.stderr.isatty():
+        print(f"\r  {seconds:.0f} s", end="\r", file=sys.stderr, flush=True)
+
+
+def _models(comfy: Path, base: Path, checkpoint: str | None, python: Path) -> Models:
+    """The user's files when a checkpoint, a FaceID adapter and what it needs fit together, else stand-ins."""
+    folders = model_folders(comfy / "models")
+    for name in [checkpoint] if checkpoint else listed(folders.checkpoints):
+        family = checkpoint_family(folders.checkpoints[0] / name)
+        adapter = choose_adapter(listed(folders.ipadapter), family) if family else None
+        encoder = choose_image_encoder(listed(folders.clip_vision))
+        if adapter and (encoder or "plus" not in adapter):
+            return Models(Files(name, SLUG, adapter), False, f"Drawing with {name} and {adapter}.")
+    if checkpoint:
+        raise LikenessError(
+            f"The demo cannot draw with {checkpoint!r}: it wants an SD 1.5 or SDXL .safetensors file in {folders.checkpoints[0]} and a "
+            f"FaceID adapter for it in {folders.ipadapter[0]}. `likeness doctor` says what is there."
+        )
+    _make_standins(python, base / "models")
+    why = f"No checkpoint with a fitting FaceID adapter in {comfy / 'models'}: drawing with random stand-in models, so the picture is noise."
+    return Models(Files(STANDIN_CHECKPOINT, SLUG), True, why)
+
+
+def _make_standins(python: Path, models: Path) -> None:
+    what = "checkpoint,plusv2,companion,clip_vision"
+    command = [python, PACK / "tools" / "make_standins.py", "--out", models, "--family", "sd15", "--what", what]
+    made = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise LikenessError(f"The stand-in models could not be made: {made.stderr.strip().splitlines()[-1:]}")
+
+
+def _extra_paths(base: Path, characters: Path, models: Path | None) -> Path:
+    """An extra_model_paths.yaml that shows our server the sample character and, if any, the user's models."""
+    sections = [f"likeness_demo:\n  characters: {json.dumps(str(characters))}\n"]
+    if models is not None:
+        rows = "".join(f"  {name}: {name}\n" for name in ("checkpoints", "loras", "ipadapter", "clip_vision", "insightface", "vae"))
+        sections.append(f"comfyui:\n  base_path: {json.dumps(str(models))}\n{rows}")
+    atomic_write(base / "extra_model_paths.yaml", "\n".join(sections).encode())
+    return base / "extra_model_paths.yaml"
+
+
+def _score(character: Character, engine: Analyser, pictures: list[tuple[str, images.RGB8]], report: Report) -> None:
+    scores = []
+    for title, pixels in pictures:
+        try:
+            faces = engine.analyse(pixels)
+            score = score_faces(title, faces, character.identity, character.faces)
+        except ModelMissingError as error:
+            score = Score(title, None, None, None, 0, None, str(error))
+        scores.append(score)
+        atomic_write(report.out / f"scored_{title.split()[0].strip(',').lower()}.png", images.encode_png(labelled(pixels, score)))
+    report.say("Similarity to Mara Voss (cosine, -1 to 1):")
+    for line in summary(scores).splitlines():
+        report.say(f"  {line}")
+    report.values["scores"] = [s.as_dict() for s in scores]

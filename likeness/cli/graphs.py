@@ -1,0 +1,151 @@
+"""Example graphs in ComfyUI's API format.
+
+    {"<id>": {"class_type": "...", "inputs": {"name": value or ["<id>", output]}, "_meta": {"title": "..."}}}
+
+The files under `api_graphs/` and `example_workflows/` are made from these functions by
+tools/build_workflows.py; the demo fills the same graphs with its own names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Link = list[Any]  # ["<node id>", output index]
+ApiGraph = dict[str, dict[str, Any]]
+
+
+@dataclass
+class Graph:
+    """Builds an API graph node by node."""
+
+    nodes: ApiGraph = field(default_factory=dict)
+
+    def add(self, class_type: str, title: str = "", **inputs: Any) -> str:
+        """Add a node; returns its id. A dotted input name is written with "__" for the dot."""
+        node_id = str(len(self.nodes) + 1)
+        named = {k.replace("__", "."): v for k, v in inputs.items() if v is not None}
+        self.nodes[node_id] = {"class_type": class_type, "inputs": named, "_meta": {"title": title or class_type}}
+        return node_id
+
+
+@dataclass(frozen=True)
+class Files:
+    """Names as ComfyUI lists them."""
+
+    checkpoint: str = "v1-5-pruned-emaonly-fp16.safetensors"
+    character: str = "my_character"
+    adapter: str = "auto"
+    image_encoder: str = "auto"
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """Numbers that replace what Character Sampling says; None keeps that."""
+
+    steps: int | None = None
+    width: int | None = None  # px
+    height: int | None = None  # px
+
+
+def create_character(
+    images: Sequence[str] = ("photo_1.png", "photo_2.png", "photo_3.png"),
+    name: str = "My Character",
+    face_model: str = "auto",
+) -> ApiGraph:
+    """Photos in ComfyUI's input folder -> a character, with its aligned faces shown."""
+    graph = Graph()
+    loaded = {
+        f"images__image{i}": [graph.add("LoadImage", f"Photo {i + 1}", image=file), 0] for i, file in enumerate(images)
+    }
+    made = graph.add(
+        "LikenessCreateCharacter",
+        "Create Character",
+        **loaded,
+        name=name,
+        trigger="",
+        class_word="person",
+        description="",
+        negative="",
+        if_exists="add the pictures",
+        face_model=face_model,
+        provider="cpu",
+    )
+    graph.add("PreviewImage", "Aligned faces", images=[made, 1])
+    return graph.nodes
+
+
+def portrait(files: Files = Files(), seed: int = 1, overrides: Overrides = Overrides()) -> ApiGraph:
+    """A character drawn from its cached identity."""
+    return _draw(
+        files, "portrait in a sunny park, soft light, looking at the camera", "likeness/portrait", seed, overrides
+    )[0].nodes
+
+
+def lora_faceid_score(
+    files: Files = Files(), seed: int = 1, overrides: Overrides = Overrides(), face_model: str = "auto"
+) -> ApiGraph:
+    """A character drawn with its LoRA and FaceID together, and scored."""
+    graph, character, image = _draw(files, "reading in a cafe, warm evening light", "likeness/scored", seed, overrides)
+    score = graph.add(
+        "LikenessScoreLikeness",
+        "Score Likeness",
+        images=image,
+        character=character,
+        face_model=face_model,
+        provider="cpu",
+    )
+    graph.add("PreviewImage", "Scored picture", images=[score, 2])
+    return graph.nodes
+
+
+def _draw(files: Files, text: str, prefix: str, seed: int, overrides: Overrides) -> tuple[Graph, Link, Link]:
+    """The drawing part that all graphs share; returns (graph, character, image)."""
+    g = Graph()
+    checkpoint = g.add("CheckpointLoaderSimple", "Checkpoint", ckpt_name=files.checkpoint)
+    loaded = g.add("LikenessLoadCharacter", "Load Character", character=files.character)
+    character: Link = [loaded, 0]
+    applied = g.add(
+        "LikenessApplyCharacter",
+        "Apply Character",
+        model=[checkpoint, 0],
+        clip=[checkpoint, 1],
+        character=character,
+        strengths="profile",
+        method="auto",
+        adapter=files.adapter,
+        image_encoder=files.image_encoder,
+    )
+    words = g.add(
+        "LikenessCharacterPrompt", "Character Prompt", character=character, text=text, negative="blurry, deformed"
+    )
+    positive = g.add("CLIPTextEncode", "Positive", clip=[applied, 1], text=[words, 0])
+    negative = g.add("CLIPTextEncode", "Negative", clip=[applied, 1], text=[words, 1])
+    sampling = g.add(
+        "LikenessCharacterSampling", "Character Sampling", character=character, model=[applied, 0], method="auto"
+    )
+    latent = g.add(
+        "EmptyLatentImage",
+        "Size",
+        width=overrides.width or [sampling, 4],
+        height=overrides.height or [sampling, 5],
+        batch_size=1,
+    )
+    sampled = g.add(
+        "KSampler",
+        "Sample",
+        model=[applied, 0],
+        positive=[positive, 0],
+        negative=[negative, 0],
+        latent_image=[latent, 0],
+        seed=seed,
+        steps=overrides.steps or [sampling, 0],
+        cfg=[sampling, 1],
+        sampler_name=[sampling, 2],
+        scheduler=[sampling, 3],
+        denoise=1.0,
+    )
+    decoded = g.add("VAEDecode", "Decode", samples=[sampled, 0], vae=[checkpoint, 2])
+    g.add("SaveImage", "Save", images=[decoded, 0], filename_prefix=prefix)
+    return g, character, [decoded, 0]

@@ -1,0 +1,68 @@
+"""Character Sampling: sampler settings that suit the character and the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.samplers
+from comfy_api.latest import io
+
+from ..likeness.character import Character
+from ..likeness.errors import LikenessError
+from ..likeness.profile import METHODS
+from . import faceid_files, host
+from .apply_character import PROFILE, recipe_for
+from .types import CharacterType
+
+
+class CharacterSampling(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LikenessCharacterSampling",
+            display_name="Character Sampling",
+            category="likeness/character",
+            description="Steps, cfg, sampler, scheduler, size and denoise for KSampler: the profile's own, else the preset's "
+            "for the character's method.",
+            search_aliases=["likeness", "ksampler settings", "sampling preset"],
+            inputs=[
+                CharacterType.Input("character", tooltip="From Load Character."),
+                io.Model.Input(
+                    "model", tooltip="The model that will be sampled; its base family decides the settings."
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=[host.AUTO, *METHODS],
+                    default=host.AUTO,
+                    optional=True,
+                    tooltip="As in Apply Character; use the same there.",
+                ),
+            ],
+            outputs=[
+                io.Int.Output("steps", display_name="steps", tooltip="Sampling steps."),
+                io.Float.Output("cfg", display_name="cfg", tooltip="Guidance scale."),
+                # Any type: KSampler's list of names accepts nothing else from a link.
+                io.AnyType.Output("sampler_name", display_name="sampler_name", tooltip="Sampler."),
+                io.AnyType.Output("scheduler", display_name="scheduler", tooltip="Scheduler."),
+                io.Int.Output("width", display_name="width", tooltip="Picture width in px."),
+                io.Int.Output("height", display_name="height", tooltip="Picture height in px."),
+                io.Float.Output(
+                    "denoise", display_name="denoise", tooltip="1 draws from noise; img2img keeps more the lower it is."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, character: Character, model: Any, method: str = host.AUTO) -> io.NodeOutput:
+        family = host.family_of(model)
+        s = recipe_for(character, family, faceid_files.find(character, family), method, {"strengths": PROFILE}).sampling
+        for value, known, field in (
+            (s.sampler, comfy.samplers.KSampler.SAMPLERS, "sampler"),
+            (s.scheduler, comfy.samplers.KSampler.SCHEDULERS, "scheduler"),
+        ):
+            if value not in known:
+                raise LikenessError(
+                    f"profile.toml of {character.slug!r}: base.{family}.sampling.{field} is {value!r}, which this ComfyUI does "
+                    f"not have; it has {', '.join(known)}."
+                )
+        return io.NodeOutput(s.steps, s.cfg, s.sampler, s.scheduler, s.width, s.height, s.denoise)

@@ -1,0 +1,127 @@
+"""From a character to its compiled identity: taken from its folder, or made from an adapter file.
+
+    characters/<slug>/identity/<family>-<adapter>.safetensors
+
+A compiled identity is used while the references and the adapter it was made from are the same. With
+it neither the adapter, nor the image encoder, nor a face model is opened.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..faceid import Adapter, CompiledIdentity, CompiledIdentityError, compile_identity, identity_tokens, load_adapter
+from ..likeness.assets import FACEID_FAMILIES, choose_adapter
+from ..likeness.character import IDENTITY, Character
+from ..likeness.errors import LikenessError, ModelMissingError
+from ..likeness.files import atomic_write, read_limited
+from ..likeness.paths import contained
+from . import host
+from .image_encoder import ImageEncoder
+
+log = logging.getLogger(__name__)
+MAX_COMPILED = 64 * 1024 * 1024  # bytes; the largest variant takes 11 MB
+
+
+@dataclass(frozen=True)
+class FaceIDFiles:
+    """What there is to steer a character's face on one base family."""
+
+    family: str
+    adapter: Path | None  # None when its file is not there
+    compiled: Path | None  # where its compiled identity is, or would be, stored
+
+    @property
+    def usable(self) -> bool:
+        return self.adapter is not None or (self.compiled is not None and self.compiled.is_file())
+
+
+def find(character: Character, family: str, choice: str = host.AUTO) -> FaceIDFiles:
+    """The chosen adapter, else the profile's, else the best one listed, else what was compiled before.
+
+    ModelMissingError when an adapter is named but neither its file nor its compiled identity is there.
+    """
+    if family not in FACEID_FAMILIES or not character.has_identity:
+        return FaceIDFiles(family, None, None)
+    listed = host.listed("ipadapter")
+    named = character.profile.settings(family).faceid.adapter if choice == host.AUTO else choice
+    wanted = named or choose_adapter(listed, family)
+    if wanted is None:
+        stored = sorted((character.folder / IDENTITY).glob(f"{family}-*.safetensors"))
+        return FaceIDFiles(family, None, stored[0] if stored else None)
+    compiled = _compiled_path(character, family, wanted)
+    try:
+        return FaceIDFiles(family, host.find_file("ipadapter", wanted, "The FaceID adapter"), compiled)
+    except ModelMissingError:
+        if not compiled.is_file():
+            raise
+        return FaceIDFiles(family, None, compiled)
+
+
+def _compiled_path(character: Character, family: str, adapter: str) -> Path:
+    stem = adapter.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    return contained(character.folder, IDENTITY, f"{family}-{stem}.safetensors")
+
+
+def compiled_identity(character: Character, files: FaceIDFiles, encoder_choice: str = host.AUTO) -> CompiledIdentity:
+    """The stored compiled identity when it is still true, else a new one, which is stored."""
+    stored = _stored(character, files, encoder_choice)
+    if stored is not None:
+        return stored
+    if files.adapter is None or files.compiled is None:
+        raise ModelMissingError(
+            f"The FaceID adapter of {character.slug!r} is gone and its compiled identity no longer fits its references: "
+            f"put a FaceID adapter for {files.family} into models/ipadapter."
+        )
+    log.info("compiling the identity of %s with %s", character.slug, files.adapter.name)
+    made = _compile(character, load_adapter(files.adapter), encoder_choice)
+    host.file_hashes().sha256(files.adapter)
+    try:
+        atomic_write(files.compiled, made.to_bytes())
+    except LikenessError as error:
+        log.warning("%s The identity will be compiled again next time.", error)
+    return made
+
+
+def _stored(character: Character, files: FaceIDFiles, encoder_choice: str) -> CompiledIdentity | None:
+    if files.compiled is None or not files.compiled.is_file():
+        return None
+    try:
+        compiled = CompiledIdentity.from_bytes(read_limited(files.compiled, MAX_COMPILED))
+    except (CompiledIdentityError, LikenessError) as error:
+        log.warning("%s: %s It is compiled again.", files.compiled.name, error)
+        return None
+    made_from = compiled.provenance
+    same_face = made_from.identity == character.identity.digest
+    same_encoder = encoder_choice == host.AUTO or made_from.image_encoder in ("", encoder_choice)
+    return (
+        compiled
+        if same_face and same_encoder and _same_adapter(made_from.adapter_sha256, made_from.adapter_size, files)
+        else None
+    )
+
+
+def _same_adapter(sha256: str, size: int, files: FaceIDFiles) -> bool:
+    if files.adapter is None:
+        return True  # nothing to compare with; what was compiled is all there is
+    return files.adapter.stat().st_size == size and host.file_hashes().sha256(files.adapter) == sha256
+
+
+def _compile(character: Character, adapter: Adapter, encoder_choice: str) -> CompiledIdentity:
+    embedding = torch.from_numpy(character.identity.vector)[None]
+    hidden = uncond = None
+    name = ""
+    if adapter.needs_image_encoder:
+        encoder = ImageEncoder.open(encoder_choice)
+        used = [f for f in character.faces if f.weight > 0]
+        weights = torch.tensor([f.weight for f in used], dtype=torch.float64)
+        states = encoder.hidden_states(np.stack([f.face.crop for f in used]))
+        hidden = torch.tensordot(weights / weights.sum(), states.double(), dims=1).float()[None]
+        uncond, name = encoder.empty_hidden_states(), encoder.name
+    tokens = identity_tokens(adapter, embedding, hidden, uncond)
+    return compile_identity(adapter, tokens, identity=character.identity.digest, image_encoder=name)

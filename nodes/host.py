@@ -1,0 +1,125 @@
+"""What ComfyUI knows and Likeness asks: folders, files, tensors, the model at hand.
+
+The only module that touches folder_paths.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.utils
+import folder_paths
+import numpy as np
+import torch
+
+from ..likeness import images
+from ..likeness.assets import find_listed
+from ..likeness.faces.analyser import OnnxAnalyser
+from ..likeness.faces.cache import CachedAnalyser, EmbeddingCache
+from ..likeness.faces.packs import FacePack, find_pack, find_packs
+from ..likeness.hashes import FileHashes
+from ..likeness.library import Library
+
+AUTO = "auto"
+_FOLDERS = ("characters", "ipadapter", "insightface")  # ours, or registered by other packs too
+_hashes: list[FileHashes] = []  # at most one
+_analysers: dict[tuple[FacePack, str], CachedAnalyser] = {}  # at most one: a pack holds up to 400 MB
+
+
+def register_folders() -> None:
+    """Add our folder keys beside whatever extra_model_paths.yaml or another pack has set."""
+    for key in _FOLDERS:
+        folder_paths.add_model_folder_path(key, os.path.join(folder_paths.models_dir, key))
+    paths, extensions = folder_paths.folder_names_and_paths["ipadapter"]
+    if not extensions:  # a new key lists every file
+        folder_paths.folder_names_and_paths["ipadapter"] = (paths, set(folder_paths.supported_pt_extensions))
+
+
+def library() -> Library:
+    return Library([Path(p) for p in folder_paths.get_folder_paths("characters")])
+
+
+def listed(folder: str) -> list[str]:
+    """File names in models/<folder> as ComfyUI lists them; [] where the folder does not exist."""
+    return folder_paths.get_filename_list(folder)
+
+
+def find_file(folder: str, wanted: str, what: str) -> Path:
+    """Path of a file named in a profile or a widget. ModelMissingError when it is not among the listed ones."""
+    name = find_listed(wanted, listed(folder), what, folder, folder_paths.get_folder_paths(folder))
+    return Path(folder_paths.get_full_path_or_raise(folder, name))
+
+
+def file_hashes() -> FileHashes:
+    if not _hashes:
+        _hashes.append(FileHashes(_private_folder() / "hashes.json"))
+    return _hashes[0]
+
+
+def _private_folder() -> Path:
+    """ComfyUI never serves what lies here."""
+    return Path(folder_paths.get_system_user_directory("likeness"))
+
+
+def face_packs() -> tuple[FacePack, ...]:
+    return find_packs(_face_roots())
+
+
+def _face_roots() -> list[Path]:
+    return [Path(p) for p in folder_paths.get_folder_paths("insightface")]
+
+
+def analyser(pack_name: str = "", provider: str = "cpu") -> CachedAnalyser:
+    """The face model of that name, the best installed for "" or "auto". ModelMissingError when there is none."""
+    pack = find_pack(pack_name or AUTO, _face_roots())
+    key = (pack, provider)
+    if key not in _analysers:
+        cache = EmbeddingCache(_private_folder() / "faces")
+        _analysers.clear()
+        _analysers[key] = CachedAnalyser(OnnxAnalyser(pack, provider), cache)
+    return _analysers[key]
+
+
+def to_pixels(batch: torch.Tensor) -> list[images.RGB8]:
+    """IMAGE float [B, H, W, C] -> B pictures uint8 [H, W, 3]."""
+    return [images.from_float(image.cpu().numpy().astype(np.float32)) for image in batch]
+
+
+def to_image(pictures: list[images.RGB8]) -> torch.Tensor:
+    """Pictures of one size, uint8 [H, W, 3] -> IMAGE float32 [B, H, W, 3]."""
+    return torch.from_numpy(np.stack([images.to_float(p) for p in pictures]))
+
+
+def progress(total: int) -> Any:
+    """A callback for the number done; shows it in the editor and stops when the user interrupts."""
+    bar = comfy.utils.ProgressBar(total)
+
+    def step(done: int) -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update_absolute(done, total)
+
+    return step
+
+
+_IMAGE_MODELS = {  # ComfyUI's name for an architecture -> base family
+    "flux": "flux",
+    "flux2": "flux2",
+    "chroma": "chroma",
+    "chroma_radiance": "chroma",
+    "qwen_image": "qwen_image",
+    "lumina2": "z_image",
+    "hunyuan_video": "hunyuan_video",
+    "wan2.1": "wan",
+}
+
+
+def family_of(model: Any) -> str:
+    """Base family of a MODEL, "other" where Likeness has no name for it."""
+    config = getattr(model.model.model_config, "unet_config", {})
+    if config.get("image_model"):
+        return _IMAGE_MODELS.get(config["image_model"], "other")
+    key = (config.get("context_dim"), config.get("adm_in_channels"))
+    return {(768, None): "sd15", (2048, 2816): "sdxl"}.get(key, "other")

@@ -1,0 +1,65 @@
+"""The CLIP ViT-H that FaceID Plus looks at a face crop with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.clip_model
+import comfy.clip_vision
+import comfy.model_management
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..likeness.assets import choose_image_encoder
+from ..likeness.errors import ModelMissingError
+from . import host
+
+_WIDTH = 1280  # of ViT-H's hidden states
+
+
+@dataclass(frozen=True)
+class ImageEncoder:
+    """A loaded CLIP-Vision model and its name in models/clip_vision."""
+
+    name: str
+    model: Any  # comfy.clip_vision.ClipVisionModel
+
+    @staticmethod
+    def open(choice: str) -> ImageEncoder:
+        """The chosen file, or the ViT-H among the installed ones. ModelMissingError when there is none."""
+        listed = host.listed("clip_vision")
+        name = choose_image_encoder(listed) if choice == host.AUTO else choice
+        if name is None:
+            raise ModelMissingError(
+                "FaceID Plus needs the image encoder CLIP-ViT-H-14-laion2B-s32B-b79K and models/clip_vision has none "
+                f"of that name; there: {', '.join(listed[:5]) or 'nothing'}. Put it there, name another in image_encoder, "
+                "or use a plain FaceID adapter, which needs none."
+            )
+        path = host.find_file("clip_vision", name, "The image encoder")
+        model = comfy.clip_vision.load(str(path))
+        width = getattr(model, "config", {}).get("hidden_size")
+        if width != _WIDTH:
+            raise ModelMissingError(
+                f"{name} has hidden states of width {width}; FaceID Plus needs CLIP ViT-H ({_WIDTH}). Choose that one."
+            )
+        return ImageEncoder(name, model)
+
+    def hidden_states(self, crops: NDArray[np.uint8]) -> torch.Tensor:
+        """Face crops uint8 [N, 224, 224, 3] -> float32 [N, 257, 1280], penultimate layer, no final norm."""
+        pixels = torch.from_numpy(crops.astype(np.float32) / 255.0)
+        normed = comfy.clip_model.clip_preprocess(
+            pixels, size=self.model.image_size, mean=self.model.image_mean, std=self.model.image_std, crop=False
+        )
+        return self._penultimate(normed)
+
+    def empty_hidden_states(self) -> torch.Tensor:
+        """The same of pixel values 0, the mean colour: what the reference implementation calls no image."""
+        return self._penultimate(torch.zeros(1, 3, self.model.image_size, self.model.image_size))
+
+    @torch.no_grad()
+    def _penultimate(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        comfy.model_management.load_model_gpu(self.model.patcher)
+        out = self.model.model(pixel_values=pixel_values.float().to(self.model.load_device), intermediate_output=-2)
+        return out[1].float().cpu()

@@ -1,0 +1,63 @@
+"""Load Character: a name -> the character."""
+
+from __future__ import annotations
+
+import logging
+
+from comfy_api.latest import io
+
+from ..likeness.character import open_character, state_digest
+from ..likeness.errors import LibraryError, LikenessError
+from . import host
+from .types import CharacterType
+
+log = logging.getLogger(__name__)
+NONE_YET = "(no character yet)"
+
+
+class LoadCharacter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LikenessLoadCharacter",
+            display_name="Load Character",
+            category="likeness/character",
+            description="Loads a character profile with its cached face. No face model is needed for that.",
+            search_aliases=["likeness", "character profile", "face profile", "consistent character", "identity"],
+            inputs=[
+                io.Combo.Input(
+                    "character",
+                    options=host.library().slugs() or [NONE_YET],
+                    tooltip="Folder name of a character in models/characters. Make one with Create Character.",
+                ),
+            ],
+            outputs=[
+                CharacterType.Output(
+                    "CHARACTER", display_name="character", tooltip="The character, for the other nodes."
+                ),
+                io.Image.Output(
+                    "reference",
+                    display_name="reference",
+                    tooltip="Its most important reference picture, for img2img and edit models.",
+                ),
+                io.String.Output("name", display_name="name", tooltip="Its folder name, for file names."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, character: str) -> str:
+        return state_digest(host.library(), character)
+
+    @classmethod
+    def execute(cls, character: str) -> io.NodeOutput:
+        if character == NONE_YET:
+            raise LibraryError(
+                "There is no character yet: make one with Create Character, then press R to refresh the list."
+            )
+        opened = open_character(host.library(), character, host.analyser)
+        for problem in opened.problems:
+            log.warning("%s: %s", character, problem)
+        reference = opened.reference_image()
+        if reference is None:
+            raise LikenessError(f"Character {character!r} has no reference picture: add one with Create Character.")
+        return io.NodeOutput(opened, host.to_image([reference]), opened.slug)

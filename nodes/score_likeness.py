@@ -1,0 +1,78 @@
+"""Score Likeness: pictures + character -> how alike they are."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from comfy_api.latest import io, ui
+
+from ..likeness import render
+from ..likeness.character import Character, with_encoder
+from ..likeness.scoring import mean_similarity, score_images, summary
+from . import host
+from .types import CharacterType, ScoresType
+
+
+class ScoreLikeness(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LikenessScoreLikeness",
+            display_name="Score Likeness",
+            category="likeness/score",
+            description="Measures how alike each picture's face is to the character: cosine similarity, -1 to 1. A picture "
+            "without a measurable face has no score; it does not count as zero.",
+            search_aliases=["likeness", "face similarity", "face distance", "identity score", "compare face"],
+            is_output_node=True,
+            inputs=[
+                io.Image.Input("images", tooltip="Pictures to measure."),
+                CharacterType.Input("character", tooltip="Whom they should show."),
+                io.Combo.Input(
+                    "face_model",
+                    options=[host.AUTO, *(p.name for p in host.face_packs())],
+                    default=host.AUTO,
+                    optional=True,
+                    tooltip="Face-model pack that measures. auto: the one the character was made with. Another one gives an "
+                    "independent figure, since FaceID steers towards its own.",
+                ),
+                io.Combo.Input(
+                    "provider",
+                    options=["cpu", "auto", "cuda"],
+                    default="cpu",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Where the face model runs.",
+                ),
+            ],
+            outputs=[
+                ScoresType.Output(
+                    "SCORES", display_name="scores", tooltip="One score per picture, for the other score nodes."
+                ),
+                io.Float.Output(
+                    "mean",
+                    display_name="mean",
+                    tooltip="Mean similarity of the measurable pictures; NaN when there is none.",
+                ),
+                io.Image.Output(
+                    "preview",
+                    display_name="preview",
+                    tooltip="The pictures with the measured face framed and its score.",
+                ),
+                io.String.Output("report", display_name="report", tooltip="One line per picture, and the mean."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, images: torch.Tensor, character: Character, face_model: str = host.AUTO, provider: str = "cpu"
+    ) -> io.NodeOutput:
+        engine = host.analyser(character.profile.face_model if face_model == host.AUTO else face_model, provider)
+        measured = with_encoder(character, engine)
+        named = [(f"image {i}", pixels) for i, pixels in enumerate(host.to_pixels(images), 1)]
+        scores = score_images(named, engine, measured.identity, measured.faces, host.progress(len(named)))
+        preview = host.to_image([render.labelled(p, s) for (_, p), s in zip(named, scores, strict=True)])
+        mean, report = mean_similarity(scores), summary(scores)
+        shown = {"text": [report], "likeness_scores": [s.as_dict() for s in scores], "likeness_mean": [mean]}
+        out = (tuple(scores), math.nan if mean is None else mean, preview, report)
+        return io.NodeOutput(*out, ui={**ui.PreviewImage(preview, cls=cls).as_dict(), **shown})

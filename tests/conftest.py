@@ -1,0 +1,71 @@
+"""Finds what tests need outside the repository, and skips with a reason where it is not there.
+
+Domain tests import `likeness` and `faceid` as installed packages. Node tests load the pack the way
+ComfyUI does: its folder, under a private name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from likeness.cli.comfy import find_comfy
+
+ROOT = Path(__file__).resolve().parents[1]
+# Our `nodes/` would shadow ComfyUI's nodes.py, and a spawned worker must not see it either.
+sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != ROOT]
+
+SHARED = ROOT.parent / "shared"
+FACE_MODELS = SHARED / "models" / "face" / "insightface"
+PHOTOS = SHARED / "faces"
+
+
+@pytest.fixture(scope="session")
+def comfy_path() -> Path:
+    found = find_comfy()
+    if found is None:
+        pytest.skip("no ComfyUI: set COMFYUI_PATH, or put one at ~/comfy/ComfyUI")
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("aiohttp", reason="ComfyUI's requirements are not installed for this Python")
+    return found
+
+
+def load_folder(name: str, folder: Path) -> ModuleType:
+    """Import a folder as a package under `name`, as ComfyUI's loader does."""
+    init = folder / "__init__.py"
+    spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=[str(folder)])
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def comfy(comfy_path: Path) -> Path:
+    """ComfyUI importable in this process, on the CPU."""
+    if str(comfy_path) not in sys.path:
+        sys.path.insert(0, str(comfy_path))
+    from comfy.cli_args import args
+
+    args.cpu = True
+    return comfy_path
+
+
+@pytest.fixture(scope="session")
+def face_models() -> Path:
+    if not FACE_MODELS.is_dir():
+        pytest.skip("no real face models: ../shared/models/face is absent")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    return FACE_MODELS
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    if not PHOTOS.is_dir():
+        pytest.skip("no photos: ../shared/faces is absent")
+    return PHOTOS

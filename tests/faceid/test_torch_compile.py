@@ -1,0 +1,64 @@
+"""TorchCompileModel drops every guard on transformer_options; the identity must not get lost in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import comfy_unet
+import pytest
+import torch
+from random_adapter import embedding, state_dict
+
+import faceid
+
+
+@pytest.fixture(autouse=True)
+def fresh_dynamo() -> Iterator[None]:
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def test_compiled_models_render_what_eager_ones_do(comfy_attention: Callable[..., Any]) -> None:
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+    from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
+
+    model, call = comfy_unet.small_model("sd15"), comfy_unet.Call("sd15", size=8)
+    adapter = faceid.read_adapter(state_dict("sd15"), name="a.bin")
+    faces = [
+        faceid.compile_identity(adapter, faceid.identity_tokens(adapter, embedding(i)), identity=str(i))
+        for i in (0, 1)
+    ]
+    graphs = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[Any]) -> Callable[..., Any]:
+        graphs.append(graph)
+        return graph.forward
+
+    def compiled(patcher: Any) -> Any:
+        patcher = patcher.clone()
+        set_torch_compile_wrapper(patcher, backend, options={"guard_filter_fn": skip_torch_compile_dict})
+        return patcher
+
+    def face(patcher: Any, i: int, **strengths: float) -> Any:
+        return faceid.apply_identity(
+            patcher, faces[i], attention=comfy_attention, **{"weight": 1.0, **strengths}
+        )
+
+    one = face(model, 0)
+    cases = [
+        (model, compiled(model), [1, 0]),
+        (one, compiled(one), [1, 0]),
+        (one, face(compiled(model), 0), [1, 0]),
+        (face(model, 1, weight=0.5), compiled(face(model, 1, weight=0.5)), [1, 0]),
+        (face(model, 0, end=0.1), compiled(face(model, 0, end=0.1)), [1, 0]),
+        (face(one, 1), compiled(face(one, 1)), [1, 0]),
+        (one, compiled(one), [0, 1]),
+        (model, compiled(model), [1, 0]),
+    ]
+    for eager, fast, order in cases:
+        import time; t=time.time(); print(order, comfy_unet.relative(call.run(fast, order), call.run(eager, order)), len(graphs), time.time()-t)
+    for eager, fast, order in cases:
+        assert comfy_unet.relative(call.run(fast, order), call.run(eager, order)) < 1e-5
+    assert len(graphs) == 5  # plain, one face, outside its window, two faces, other rows

@@ -49,21 +49,20 @@ class IdentityRows:
     def arranged(self, rows: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Layers:
         """Per cross-attention (K, V), each [len(rows), T, h]; the same tensors for the same arguments."""
         key = (rows, dtype, device)
-        if key not in self._cache:
+        layers = self._cache.get(key)
+        if layers is None:  # two GPUs may get here at once; both results are the same
             if len(self._cache) >= _KEPT:
                 self._cache = {}
-            self._cache[key] = self._arrange(rows, dtype, device)
-        return self._cache[key]
+            layers = self._cache[key] = self._arrange(rows, dtype, device)
+        return layers
 
     def release(self) -> None:
         """Forget the copies made for devices. What a running step holds stays valid."""
         self._cache = {}
 
     def _arrange(self, rows: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Layers:
-        with (
-            torch.inference_mode(False),
-            torch.no_grad(),
-        ):  # plain tensors, so that training nodes can use them
+        # Plain tensors even inside inference mode, so that training nodes can use them.
+        with torch.inference_mode(False), torch.no_grad():
             index = torch.tensor(rows)
             keys, values = (x[index].to(device, dtype) for x in (self.masters.keys, self.masters.values))
             return KeysValues(keys, values, self.masters.hidden).layers()
@@ -83,9 +82,7 @@ class LayerAttention:
         text = self._text(q, k, v, extra_options)
         found = (self._face(identity, q, extra_options) for identity in self.identities)
         faces = [face for face in found if face is not None]
-        return (
-            text + reduce(torch.add, faces) if faces else text
-        )  # two identities: the same bits in any order
+        return text + reduce(torch.add, faces) if faces else text  # faces first: any order, same bits
 
     def joined(self, identity: IdentityRows) -> LayerAttention:
         """A twin that also attends to another identity."""

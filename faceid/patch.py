@@ -119,11 +119,8 @@ class StepWrapper:
         if self.start <= 0 and self.end >= 1:
             return True
         sigma = float(sigmas.flatten()[0])
-        return (
-            float(sampling.percent_to_sigma(self.end))
-            <= sigma
-            <= float(sampling.percent_to_sigma(self.start))
-        )
+        first, last = (float(sampling.percent_to_sigma(p)) for p in (self.start, self.end))
+        return last <= sigma <= first
 
     def _structure(self, step: Step, x: Tensor) -> str:
         """A keyword that names the structure of the graph; UNetModel.forward ignores it.

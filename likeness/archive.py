@@ -91,7 +91,8 @@ def _checked_entries(archive: zipfile.ZipFile, source: str) -> dict[str, zipfile
     top, entries = profiles[0][: -len(PROFILE)], {}
     for info in infos:
         relative = info.filename.removeprefix(top)
-        if info.filename == relative and top or (relative != PROFILE and relative.split("/")[0] not in FOLDERS):
+        beside = bool(top) and info.filename == relative
+        if beside or (relative != PROFILE and relative.split("/")[0] not in FOLDERS):
             continue  # somebody's notes beside the character; not ours to place
         entries[_checked_name(relative, source)] = info
     return entries

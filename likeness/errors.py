@@ -41,6 +41,9 @@ class ImageError(LikenessError):
     """Bytes are not a picture that Likeness reads."""
 
 
+MAX_SHOWN = 40  # findings in a message; a made-up file can have thousands
+
+
 @dataclass(frozen=True)
 class Finding:
     """One mistake in a profile."""
@@ -58,7 +61,8 @@ class ProfileError(LikenessError):
     def __init__(self, source: Path | str, findings: list[Finding]) -> None:
         self.source = source
         self.findings = tuple(findings)
-        super().__init__(f"{source}: " + "; ".join(str(f) for f in findings))
+        more = [f"and {len(findings) - MAX_SHOWN} more"] if len(findings) > MAX_SHOWN else []
+        super().__init__(f"{source}: " + "; ".join([*(str(f) for f in findings[:MAX_SHOWN]), *more]))
 
     def __reduce__(self) -> tuple[type, tuple[Path | str, list[Finding]]]:
         return type(self), (self.source, list(self.findings))

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 TEMP_PREFIX = ".likeness-"
 TEMP_MAX_AGE = 3600.0  # seconds; an older temporary file belongs to a process that was killed
 LOCK_SECONDS = 30.0
+_LOCK_POLL = 0.01  # seconds between two looks at a lock that another program holds
 _REPLACE_TRIES, _REPLACE_WAIT = 6, 0.05  # Windows: a virus scanner or reader may hold the file for a moment
 _ADVICE = {
     errno.ENOSPC: "the disk is full: free some space and try again",
@@ -150,7 +151,7 @@ def locked(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     make_folder(path.parent)
     lock = FileLock(path, is_singleton=True)
     try:
-        lock.acquire(timeout=seconds)
+        lock.acquire(timeout=seconds, poll_interval=_LOCK_POLL)
     except Timeout as error:
         raise StorageError(
             f"Another program is still using {path.stem!r} after {seconds:.0f} s: close it, or try again later."

@@ -22,7 +22,10 @@ _CHUNK = 1024 * 1024
 
 
 class FileHashes:
-    """A table of hashes in one JSON file. A damaged table is begun again; one that cannot be written is kept in memory."""
+    """A table of hashes in one JSON file.
+
+    A damaged table is begun again; one that cannot be written is kept in memory.
+    """
 
     def __init__(self, table: Path) -> None:
         self._path = table

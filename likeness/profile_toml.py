@@ -26,9 +26,9 @@ else:
 
 MAX_BYTES = 64 * 1024
 _MAX_DOTS = 16  # tomllib needs quadratic time for a dotted key: 40 KB of "a.a.a" took 6.4 s
-_MAX_PROSE_DOTS = 500  # in a comment, or a line of a multi-line string
+_MAX_PROSE_DOTS = 250  # in a comment, or a line of a multi-line string
 _TOO_LARGE = f"larger than {MAX_BYTES // 1024} KB: shorten the notes, the description and the lists"
-_STRINGS = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'')
+_STRINGS = re.compile(r'"(?:[^"\\\n]|\\.)*("?)|\'[^\'\n]*(\'?)')  # closed or not: one that can fail is quadratic
 _HEADER = "# A character of Likeness. Likeness rewrites this file: keep remarks in `notes`, comments are lost.\n"
 
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
@@ -77,7 +77,7 @@ def _dotted_line(text: str) -> int:
     """
     prose = False
     for number, line in enumerate(text.split("\n"), 1):  # splitlines() would also cut inside strings, at U+2028
-        dots = _STRINGS.sub("", line).count(".")
+        dots = _STRINGS.sub(lambda m: "" if m[1] or m[2] else m[0], line).count(".")
         if dots > (_MAX_PROSE_DOTS if prose or line.lstrip().startswith("#") else _MAX_DOTS):
             return number
         prose ^= (line.count('"""') + line.count("'''")) % 2 == 1

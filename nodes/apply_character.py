@@ -113,11 +113,13 @@ class ApplyCharacter(io.ComfyNode):
         model: Any,
         clip: Any,
         character: Character,
-        strengths: dict[str, Any],
+        strengths: dict[str, Any] | None = None,
         method: str = host.AUTO,
         adapter: str = host.AUTO,
         image_encoder: str = host.AUTO,
     ) -> io.NodeOutput:
+        if strengths is None:  # ComfyUI drops a choice that it does not know
+            raise LikenessError(f"strengths is none of {', '.join((PROFILE, *PRESETS, CUSTOM))}: choose one of these.")
         family = host.family_of(model)
         files = faceid_files.find(character, family, adapter)
         recipe = recipe_for(character, family, files, method, strengths)

@@ -17,7 +17,6 @@ import torch
 
 from ..likeness import images
 from ..likeness.assets import find_listed
-from ..likeness.faces.analyser import OnnxAnalyser
 from ..likeness.faces.cache import CachedAnalyser, EmbeddingCache
 from ..likeness.faces.packs import FacePack, find_pack, find_packs
 from ..likeness.hashes import FileHashes
@@ -74,6 +73,8 @@ def _face_roots() -> list[Path]:
 
 def analyser(pack_name: str = "", provider: str = "cpu") -> CachedAnalyser:
     """The face model of that name, the best installed for "" or "auto". ModelMissingError when there is none."""
+    from ..likeness.faces.analyser import OnnxAnalyser  # not at start-up: most graphs never analyse a face
+
     pack = find_pack(pack_name or AUTO, _face_roots())
     key = (pack, provider)
     if key not in _analysers:

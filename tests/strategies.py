@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from hypothesis import strategies as st
 
 from likeness.paths import is_reserved
@@ -63,7 +62,8 @@ def _optional(of: st.SearchStrategy) -> st.SearchStrategy:
 
 references = st.builds(Reference, file=in_folder, weight=st.floats(0.0, 10.0))
 loras = st.lists(
-    st.builds(LoraVersion, file=model_files, version=st.integers(1, 9999), trained_on=lines, notes=texts, active=st.booleans()),
+    st.builds(LoraVersion, file=model_files, version=st.integers(1, 9999), trained_on=lines, notes=texts,
+    active=st.booleans()),
     max_size=3,
     unique_by=lambda v: v.version,
 ).map(lambda vs: tuple(v.model_copy(update={"active": v.active and i == 0}) for i, v in enumerate(vs)))  # fmt: skip
@@ -137,5 +137,3 @@ hostile_toml = st.one_of(
         lambda p: ('schema_version = 1\nname = "Ada"\nslug = "ada"\n' + "\n".join(p)).encode("utf-8", "surrogatepass")
     ),
 )
-
-

@@ -69,6 +69,7 @@ def create_character(
         description="",
         negative="",
         if_exists="add the pictures",
+        lora="none",
         face_model=face_model,
         provider="cpu",
     )

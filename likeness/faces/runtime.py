@@ -106,6 +106,7 @@ def open_session(path: Path, provider: str = "auto", sha256: str = "") -> Sessio
         raise ModelMissingError(f"{path} has changed since it was first looked at: start the program again.")
     options = module.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores alone
     try:
         session = module.InferenceSession(data, sess_options=options, providers=_wanted(module, provider))
     except Exception as error:  # onnxruntime's exceptions share no base class below Exception

@@ -125,7 +125,7 @@ def attention(patcher: Any, place: Any) -> torch.nn.Module:
 class Call:
     """The inputs of one UNet call, the same for every model it is run on."""
 
-    def __init__(self, family: str, chunks: int = 2, images: int = 1, size: int = 16, sigma: float = 2.0):
+    def __init__(self, family: str, chunks: int = 2, images: int = 1, size: int = 8, sigma: float = 2.0):
         generator = torch.Generator().manual_seed(7)
         batch = chunks * images
         self.x = torch.randn(batch, 4, size, size, generator=generator)
@@ -144,18 +144,20 @@ class Call:
             to["cond_or_uncond"] = cond_or_uncond
         to.update(options)
         extra = {} if self.y is None else {"y": self.y}
-        patcher.patch_model()  # object patches such as another model_sampling
+        if patcher.object_patches:  # such as another model_sampling
+            patcher.patch_model()
         try:
             with torch.no_grad():
                 denoised = patcher.model.apply_model(
                     self.x, self.sigma, c_crossattn=self.context, transformer_options=to, **extra
                 )
         finally:
-            patcher.unpatch_model()
+            if patcher.object_patches:
+                patcher.unpatch_model()
         return (self.x - denoised) / self.sigma[0]  # the noise that the UNet predicts
 
 
-def sample(patcher: Any, family: str, *, steps: int = 3, cfg: float = 5.0, size: int = 16) -> Tensor:
+def sample(patcher: Any, family: str, *, steps: int = 3, cfg: float = 5.0, size: int = 8) -> Tensor:
     """A latent from ComfyUI's own euler sampler, float32 [1, 4, size, size]."""
     import comfy.sample
 

@@ -32,8 +32,9 @@ def uniform(seed: int, count: int) -> np.ndarray:
     return (z >> np.uint64(11)).astype(np.float64) / 2.0**52 - 1.0
 
 
+@cache
 def numbers(key: str, shape: tuple[int, ...], std: float = 1.0, mean: float = 0.0) -> Tensor:
-    """Random float16 of this shape that depend on the key alone."""
+    """Random float16 of this shape that depend on the key alone; shared, so never changed in place."""
     seed = zlib.crc32(key.encode())
     count = int(np.prod(shape))
     if count <= _POOL:
@@ -44,7 +45,6 @@ def numbers(key: str, shape: tuple[int, ...], std: float = 1.0, mean: float = 0.
     return pool.as_strided(shape, (step, 1), seed % 4096)
 
 
-@cache
 def _pool(std: float, mean: float) -> Tensor:
     return numbers(f"pool {std} {mean}", (_POOL,), std, mean)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,10 +21,17 @@ def fresh_dynamo() -> Iterator[None]:
     torch._dynamo.reset()
 
 
-def test_compiled_models_render_what_eager_ones_do(comfy_attention: Callable[..., Any]) -> None:
+def test_compiled_models_render_what_eager_ones_do(
+    comfy_attention: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not os.environ.get("LIKENESS_SLOW_TESTS"):
+        pytest.skip("takes half a minute; set LIKENESS_SLOW_TESTS=1")
+    import comfy.ldm.modules.attention as attention
     from comfy_api.torch_helpers import set_torch_compile_wrapper
     from comfy_extras.nodes_torch_compile import skip_torch_compile_dict
 
+    # ComfyUI's default on a CPU asks psutil for free memory in every layer, which breaks the graph.
+    monkeypatch.setattr(attention, "optimized_attention", attention.attention_pytorch)
     model, call = comfy_unet.small_model("sd15"), comfy_unet.Call("sd15", size=8)
     adapter = faceid.read_adapter(state_dict("sd15"), name="a.bin")
     faces = [
@@ -43,22 +51,19 @@ def test_compiled_models_render_what_eager_ones_do(comfy_attention: Callable[...
 
     def face(patcher: Any, i: int, **strengths: float) -> Any:
         return faceid.apply_identity(
-            patcher, faces[i], attention=comfy_attention, **{"weight": 1.0, **strengths}
+            patcher, faces[i], attention=attention.attention_pytorch, **{"weight": 1.0, **strengths}
         )
 
-    one = face(model, 0)
+    one, two, outside = face(model, 0), face(face(model, 0), 1), face(model, 0, end=0.1)
     cases = [
         (model, compiled(model), [1, 0]),
         (one, compiled(one), [1, 0]),
-        (one, face(compiled(model), 0), [1, 0]),
-        (face(model, 1, weight=0.5), compiled(face(model, 1, weight=0.5)), [1, 0]),
-        (face(model, 0, end=0.1), compiled(face(model, 0, end=0.1)), [1, 0]),
-        (face(one, 1), compiled(face(one, 1)), [1, 0]),
+        (face(model, 1, weight=0.5), face(compiled(model), 1, weight=0.5), [1, 0]),
+        (outside, compiled(outside), [1, 0]),
+        (two, compiled(two), [1, 0]),
         (one, compiled(one), [0, 1]),
         (model, compiled(model), [1, 0]),
     ]
     for eager, fast, order in cases:
-        import time; t=time.time(); print(order, comfy_unet.relative(call.run(fast, order), call.run(eager, order)), len(graphs), time.time()-t)
-    for eager, fast, order in cases:
         assert comfy_unet.relative(call.run(fast, order), call.run(eager, order)) < 1e-5
-    assert len(graphs) == 5  # plain, one face, outside its window, two faces, other rows
+    assert len(graphs) == 5  # plain, one face (any face and weight), outside its window, two, other rows

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import faceid
 
-ZERO_TO_ONE = {"weight": 0.8, "weight_v2": 1.5}
+STRENGTHS = {"weight": 0.8, "weight_v2": 1.5}
 
 
 def identity(family: str, kind: str = "mlp", seed: int = 0) -> faceid.CompiledIdentity:
@@ -37,9 +37,7 @@ def identities() -> dict[str, faceid.CompiledIdentity]:
 @pytest.fixture
 def apply(comfy_attention: Callable[..., Any]) -> Callable[..., Any]:
     def run(model: Any, compiled: faceid.CompiledIdentity, **strengths: float) -> Any:
-        return faceid.apply_identity(
-            model, compiled, attention=comfy_attention, **{**ZERO_TO_ONE, **strengths}
-        )
+        return faceid.apply_identity(model, compiled, attention=comfy_attention, **{**STRENGTHS, **strengths})
 
     return run
 
@@ -50,7 +48,7 @@ def at(
 ) -> SimpleNamespace:
     """One family's model, identity and call."""
     family = request.param
-    call = Call(family, size=16 if family == "sd15" else 8)
+    call = Call(family)
     return SimpleNamespace(family=family, model=models[family], identity=identities[family], call=call)
 
 
@@ -106,7 +104,7 @@ def published(model: Any, flat: dict[str, Tensor], weight: float, weight_v2: flo
 def test_the_output_equals_the_published_maths(
     models: dict[str, Any], apply: Callable[..., Any], family: str, kind: str, order: list[int], images: int
 ) -> None:
-    call = Call(family, chunks=len(order), images=images, size=16)
+    call = Call(family, chunks=len(order), images=images)
     expected = call.run(published(models[family], state_dict(family, kind), 0.8, 1.5), order)
     ours = call.run(apply(models[family], identity(family, kind)), order)
     assert relative(ours, expected) < 1e-5  # the promise is 5e-5
@@ -129,7 +127,7 @@ def test_each_layer_alone_changes_the_output(at: SimpleNamespace, apply: Callabl
     patched = apply(at.model, at.identity)
     plain = at.call.run(at.model, [1, 0])
     patches = patched.model_options["transformer_options"]["patches_replace"]["attn2"]
-    for key in list(patches)[:: 1 if at.family == "sd15" else 9]:
+    for key in list(patches)[:: 1 if at.family == "sd15" else 17]:
         one = at.model.clone()
         one.set_model_attn2_replace(patches[key], *key)
         assert relative(at.call.run(one, [1, 0]), plain) > 1e-4
@@ -316,11 +314,28 @@ def test_the_window_is_decided_once_per_call_of_the_unet(
     sampling.percent_to_sigma = lambda percent: asked.append(percent) or original(percent)
     try:
         sd15.call.run(apply(sd15.model, sd15.identity, start=0.1, end=0.9), [1, 0])
-        assert asked == [0.9, 0.1]
+        assert asked == [0.1, 0.9]
         sd15.call.run(apply(sd15.model, sd15.identity), [1, 0])
-        assert asked == [0.9, 0.1]
+        assert asked == [0.1, 0.9]
     finally:
         del sampling.percent_to_sigma
+
+
+def test_the_options_of_the_caller_are_left_alone(sd15: SimpleNamespace, apply: Callable[..., Any]) -> None:
+    wrapper = apply(sd15.model, sd15.identity).wrappers["apply_model"]["likeness"][0]
+    options = {"cond_or_uncond": [1, 0], "sigmas": sd15.call.sigma}
+    passed = []
+
+    class Executor:
+        class_obj = sd15.model.model
+
+        def __call__(self, *args: Any) -> None:
+            passed.append(args[-1])
+
+    wrapper(Executor(), sd15.call.x, sd15.call.sigma, None, sd15.call.context, None, options)
+    assert sorted(options) == ["cond_or_uncond", "sigmas"]
+    assert sorted(passed[0]) == ["cond_or_uncond", "likeness_faceid", "sigmas"]
+    assert passed[0]["likeness_faceid"]["0"].rows == (1, 0)
 
 
 def test_the_wrong_base_family_is_refused(

@@ -14,12 +14,14 @@ from likeness.faces.face import Face, cosine
 from likeness.faces.insightface_backend import InsightFaceAnalyser
 from likeness.faces.packs import find_pack
 
-SIZES = {"buffalo_sc_dq": (640, 256), "mbf128": (320,)}
+SIZES = {"buffalo_sc_dq": (640, 256), "mbf128": (128,)}
 REASON = "the insightface package is not installed"
 
 
 @pytest.mark.parametrize(("pack", "size"), [(p, s) for p, sizes in SIZES.items() for s in sizes])
-def test_same_faces_and_embeddings_on_every_photo(pack: str, size: int, model_root: Path, photos: dict[str, Any]) -> None:
+def test_same_faces_and_embeddings_on_every_photo(
+    pack: str, size: int, model_root: Path, photos: dict[str, Any]
+) -> None:
     app = _face_analysis(pack, model_root, size)
     own = OnnxAnalyser(find_pack(pack, [model_root]), "cpu")
     cosines = []

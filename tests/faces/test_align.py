@@ -21,7 +21,13 @@ def digest(pixels: np.ndarray) -> str:
 
 @pytest.mark.parametrize(
     ("source", "target", "expected"),
-    [((300, 200), (427, 640), "09de444764f83c66"), ((301, 457), (256, 168), "33d4d733e6028c92"), ((64, 64), (32, 32), "1fd227a27b396b89"), ((5, 3), (64, 40), "397fe41ed56061a9"), ((1, 1), (7, 9), "27b834487691e85c")],
+    [
+        ((300, 200), (427, 640), "09de444764f83c66"),
+        ((301, 457), (256, 168), "33d4d733e6028c92"),
+        ((64, 64), (32, 32), "1fd227a27b396b89"),
+        ((5, 3), (64, 40), "397fe41ed56061a9"),
+        ((1, 1), (7, 9), "27b834487691e85c"),
+    ],
 )
 def test_resize_gives_opencvs_bytes(source: tuple[int, int], target: tuple[int, int], expected: str) -> None:
     assert digest(align.resize(picture(*source), *target)) == expected

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -14,6 +14,7 @@ from likeness.faces import align, ladder
 from likeness.faces.analyser import LadderAnalyser
 from likeness.faces.scrfd import NOTHING, Detections
 
+from ..fakes import PIPELINE
 
 POINTS = np.array([[-15, -10], [15, -10], [0, 5], [-12, 20], [12, 20]], np.float64)  # around the box's middle
 
@@ -23,9 +24,7 @@ def face_at(x: float, y: float, width: float, score: float, roll: float = 0.0) -
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     points = POINTS * width / 60 @ turn.T + [x, y]
     box = [x - width / 2, y - width / 2, x + width / 2, y + width / 2]
-    return Detections(
-        np.array([box], np.float32), points[None].astype(np.float32), np.array([score], np.float32)
-    )
+    return Detections(np.array([box], np.float32), points[None].astype(np.float32), np.array([score], np.float32))
 
 
 @dataclass
@@ -77,10 +76,12 @@ def test_turns_map_back_exactly(quarters: int) -> None:
         if image.shape[:2] == (64, 64) or n == 0:  # the levelled frame, and the first look
             return NOTHING if n else face_at(70, 12, 8, 0.6)
         y, x = np.argwhere(image[..., 0] == 255)[0]
-        return face_at(x, y, 8, 0.95 if n - 1 == quarters or n == quarters else 0.55)
+        return face_at(x, y, 8, 0.95 if n == quarters else 0.55)
 
     found = ladder.find(picture, (64,), Scripted(answer))
     assert found[0].centre == pytest.approx([70, 12], abs=1e-3)
+    assert found[0].rung == f"64+turn{90 * quarters}"
+    assert abs(found[0].roll) == pytest.approx({1: 90, 2: 180, 3: 90}[quarters])
 
 
 def test_a_low_upright_score_beats_a_turn_that_does_not_hold() -> None:
@@ -126,7 +127,7 @@ class FakeEngine:
 
 def test_the_analyser_fills_every_field() -> None:
     found = face_at(100, 80, 60, 0.8)
-    analyser = LadderAnalyser(make_pipeline(dim=3), FakeEngine(found, np.array([[1, 2, 3]], np.float32)))
+    analyser = LadderAnalyser(replace(PIPELINE, dim=3), FakeEngine(found, np.array([[1, 2, 3]], np.float32)))
     picture = np.full((200, 300, 3), 90, np.uint8)
     (face,) = analyser.analyse(picture)
     assert face.embedding.tolist() == [1, 2, 3] and face.crop.shape == (224, 224, 3)
@@ -139,15 +140,16 @@ def test_the_analyser_fills_every_field() -> None:
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
 def test_a_face_without_a_direction_is_left_out(value: float) -> None:
     engine = FakeEngine(face_at(100, 80, 60, 0.8), np.full((1, 3), value, np.float32))
-    assert LadderAnalyser(make_pipeline(dim=3), engine).analyse(np.zeros((200, 300, 3), np.uint8)) == ()
+    assert LadderAnalyser(replace(PIPELINE, dim=3), engine).analyse(np.zeros((200, 300, 3), np.uint8)) == ()
 
 
 @pytest.mark.parametrize(
-    "image", [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3)), np.zeros((0, 9, 3), np.uint8)]
+    "image",
+    [np.zeros((9, 9), np.uint8), np.zeros((9, 9, 4), np.uint8), np.zeros((9, 9, 3)), np.zeros((0, 9, 3), np.uint8)],
 )
 def test_only_rgb8_is_analysed(image: np.ndarray) -> None:
     with pytest.raises(ImageError, match="is not 8-bit RGB"):
-        LadderAnalyser(make_pipeline(), FakeEngine(NOTHING, np.zeros((0, 512)))).analyse(image)
+        LadderAnalyser(PIPELINE, FakeEngine(NOTHING, np.zeros((0, 512)))).analyse(image)
 
 
 def test_align_of_the_five_points_is_upright() -> None:

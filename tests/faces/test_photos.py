@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-
 from likeness.faces.face import Face, choose, cosine
 
 PERSONS = ("obama", "biden", "vlado", "person_a", "person_b", "alex_lacamoire", "cgi_ai", "astronaut")
@@ -16,7 +15,7 @@ Analysed = dict[str, tuple[Face, ...]]
 
 
 def test_the_34_same_person_pairs_and_the_266_others_are_apart(analysed: Analysed) -> None:
-    """25 photos of 8 people, largest face each. Recorded: same .338 and more, different .204 and less."""
+    """25 photos of 8 people, largest face each. Recorded: same .329 and more, different .181 and less."""
     faces = {n: choose(f) for n, f in analysed.items() if n.split("/")[0] in PERSONS}
     assert all(faces.values()), [n for n, f in faces.items() if f is None]
     same, different = [], []
@@ -26,7 +25,7 @@ def test_the_34_same_person_pairs_and_the_266_others_are_apart(analysed: Analyse
         pair.append(cosine(fa.embedding, fb.embedding))
     assert (len(same), len(different)) == (34, 266)
     assert min(same) > 0.30
-    assert max(different) < 0.22
+    assert max(different) < 0.20
     assert np.median(same) > 0.6
 
 

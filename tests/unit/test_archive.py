@@ -49,7 +49,9 @@ def test_an_import_can_take_another_name(ada: Library, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "error"), [(None, LibraryError), ("Ada", LibraryError), ("A" * 81, ProfileError)])
-def test_a_name_that_is_taken_or_bad_changes_nothing(ada: Library, tmp_path: Path, name: str | None, error: type) -> None:
+def test_a_name_that_is_taken_or_bad_changes_nothing(
+    ada: Library, tmp_path: Path, name: str | None, error: type
+) -> None:
     path, before = exported(ada, tmp_path), files_of(ada.roots[0])
     with pytest.raises(error):
         import_zip(ada, path, name)

@@ -34,7 +34,8 @@ PUBLISHED = [
         (["ip-adapter-faceid-plus_sd15.bin", "ip-adapter_sd15.safetensors"], "sd15", "ip-adapter-faceid-plus_sd15.bin"),
         (["ip-adapter-faceid-portrait_sd15.bin"], "sd15", "ip-adapter-faceid-portrait_sd15.bin"),
         ([n for n in PUBLISHED if "lora" in n], "sd15", None),
-        (["plusv2/ip-adapter-faceid_sd15.bin", "x/ip-adapter-faceid-plusv2_sd15.bin"], "sd15", "x/ip-adapter-faceid-plusv2_sd15.bin"),
+        (["plusv2/ip-adapter-faceid_sd15.bin", "x/ip-adapter-faceid-plusv2_sd15.bin"], "sd15",
+        "x/ip-adapter-faceid-plusv2_sd15.bin"),
         (["faceid-plusv2_sd15.bin/ip-adapter_sd15.bin"], "sd15", None),
         (["a\\IP-Adapter-FaceID_SD15.safetensors"], "sd15", "a\\IP-Adapter-FaceID_SD15.safetensors"),
         ([], "sd15", None),
@@ -81,5 +82,5 @@ def test_a_missing_file_is_named_with_the_folders_and_the_nearest_names(wanted: 
 
 
 def test_an_empty_folder_is_said_to_be_empty() -> None:
-    with pytest.raises(ModelMissingError, match="no folder.*nothing"):
+    with pytest.raises(ModelMissingError, match=r"no folder.*nothing"):
         find_listed("x.bin", [], "Adapter", "ipadapter", [])

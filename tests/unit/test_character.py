@@ -135,7 +135,9 @@ def test_a_face_model_name_is_no_path(ada: Library) -> None:
 def test_a_weight_of_zero_leaves_a_picture_out_of_the_identity(ada: Library) -> None:
     ada.update(
         "ada",
-        lambda p: p.model_copy(update={"references": tuple(r.model_copy(update={"weight": 0.0}) for r in p.references)}),
+        lambda p: p.model_copy(
+            update={"references": tuple(r.model_copy(update={"weight": 0.0}) for r in p.references)}
+        ),
     )
     character = open_character(ada, "ada", never)
     assert len(character.faces) == 3 and not character.has_identity

@@ -27,7 +27,7 @@ def test_faces_come_back_bit_for_bit(count: int) -> None:
     packed = decode_faces(encode_faces(NAMED[:count], PIPELINE, {"sizes": "{}"}))
     assert packed is not None
     assert [n for n, _ in packed.named] == [n for n, _ in NAMED[:count]]
-    assert all(same(a, b) for (_, a), (_, b) in zip(packed.named, NAMED[:count]))
+    assert all(same(a, b) for (_, a), (_, b) in zip(packed.named, NAMED[:count], strict=True))
     assert (packed.pipeline, packed.extra) == (PIPELINE, {"sizes": "{}"})
 
 

@@ -26,7 +26,9 @@ def contents(library: Library) -> list[str]:
 
 
 def test_pictures_become_a_character_that_opens_without_a_face_model(library: Library, analyser: FakeAnalyser) -> None:
-    made = create_character(library, draft("Ada Ray", trigger="adaray"), named(*(face_picture(1, i) for i in range(3))), analyser)
+    made = create_character(
+        library, draft("Ada Ray", trigger="adaray"), named(*(face_picture(1, i) for i in range(3))), analyser
+    )
     assert made.added == ("references/001.png", "references/002.png", "references/003.png")
     assert made.notes == () and made.report() == "Ada Ray (ada_ray): 3 picture(s) added, 3 in all"
     character = open_character(library, "ada_ray")
@@ -44,7 +46,7 @@ def test_one_picture_works_and_more_are_asked_for(library: Library, analyser: Fa
 
 
 def test_no_face_at_all_writes_nothing(library: Library, analyser: FakeAnalyser) -> None:
-    with pytest.raises(FaceError, match="No picture shows a face.*photo 1: no face was found"):
+    with pytest.raises(FaceError, match=r"No picture shows a face.*photo 1: no face was found"):
         create_character(library, draft("Ada"), named(empty_picture()), analyser)
     with pytest.raises(FaceError):
         create_character(library, draft("Ada"), [], analyser)
@@ -91,7 +93,8 @@ def test_a_name_that_is_taken_is_refused_before_any_picture_is_analysed(ada: Lib
 
 @pytest.mark.parametrize(
     ("name", "extra", "error"),
-    [("", {}, BadNameError), ("../x", {}, BadNameError), ("Ada", {"slug": "../x"}, ProfileError), ("Ada", {"trigger": "a\nb"}, ProfileError),
+    [("", {}, BadNameError), ("../x", {}, BadNameError), ("Ada", {"slug": "../x"}, ProfileError), ("Ada",
+     {"trigger": "a\nb"}, ProfileError),
      ("Ada", {"colour": "red"}, ProfileError), ("A" * 90, {}, ProfileError)],
 )  # fmt: skip
 def test_a_draft_with_a_bad_text_is_refused(name: str, extra: dict, error: type) -> None:

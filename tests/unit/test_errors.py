@@ -34,3 +34,9 @@ def test_a_profile_error_survives_another_process() -> None:
     error = ProfileError("p.toml", [Finding("name", "is missing")])
     back = pickle.loads(pickle.dumps(error))
     assert (back.source, back.findings, str(back)) == (error.source, error.findings, str(error))
+
+
+def test_thousands_of_findings_are_kept_but_not_all_printed() -> None:
+    error = ProfileError("p.toml", [Finding(f"field{i}", "is wrong") for i in range(1500)])
+    assert len(error.findings) == 1500
+    assert "field0: is wrong" in str(error) and str(error).endswith("; and 1460 more")

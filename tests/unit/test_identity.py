@@ -12,7 +12,10 @@ from ..fakes import make_face
 
 def references(people: list[int], weights: list[float] | None = None) -> list[ReferenceFace]:
     weights = weights or [1.0] * len(people)
-    return [ReferenceFace(f"references/{i + 1:03d}.png", w, make_face(p, i)) for i, (p, w) in enumerate(zip(people, weights))]
+    return [
+        ReferenceFace(f"references/{i + 1:03d}.png", w, make_face(p, i))
+        for i, (p, w) in enumerate(zip(people, weights, strict=True))
+    ]
 
 
 def test_the_identity_is_the_mean_of_the_normed_embeddings() -> None:

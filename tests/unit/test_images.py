@@ -14,7 +14,12 @@ from likeness.errors import ImageError, StorageError
 
 # four colours in the corners of 32 px squares: JPEG and WebP keep their middles
 QUADS = np.zeros((64, 96, 3), dtype=np.uint8)
-QUADS[:32, :48], QUADS[:32, 48:], QUADS[32:, :48], QUADS[32:, 48:] = (200, 30, 30), (30, 200, 30), (30, 30, 200), (120, 120, 120)
+QUADS[:32, :48], QUADS[:32, 48:], QUADS[32:, :48], QUADS[32:, 48:] = (
+    (200, 30, 30),
+    (30, 200, 30),
+    (30, 30, 200),
+    (120, 120, 120),
+)
 EXIF_ORIENTATION = 0x0112
 # how a camera stores a picture that must be shown as QUADS, per orientation
 STORED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -39,7 +44,9 @@ def oriented(orientation: int, kind: str) -> bytes:
     exif = Image.Exif()
     exif[EXIF_ORIENTATION] = orientation
     pixels = np.ascontiguousarray(STORED[orientation](QUADS))
-    return saved(Image.fromarray(pixels), kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {"quality": 95}))
+    return saved(
+        Image.fromarray(pixels), kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {"quality": 95})
+    )
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
@@ -97,13 +104,15 @@ GOLDEN: dict[str, tuple[bytes, np.ndarray]] = {
     "one column": (saved(Image.fromarray(AS_RGB[:, :1].copy())), AS_RGB[:, :1]),
     "grey": (saved(Image.fromarray(GREY)), AS_RGB),
     "16-bit grey": (saved(Image.fromarray(GREY.astype(np.uint16) * 257)), AS_RGB),
-    "16-bit grey between levels": (saved(Image.fromarray(np.array([[128 * 257 + 90]], dtype=np.uint16))), np.full((1, 1, 3), 128)),
+    "16-bit grey between levels": (saved(Image.fromarray(np.array([[128 * 257 + 90]], dtype=np.uint16))), np.full((1,
+    1, 3), 128)),
     "black and white": (saved(Image.fromarray(GREY > 127)), np.where(AS_RGB > 127, 255, 0)),
     "palette": (saved(Image.fromarray(GREY).convert("P")), AS_RGB),
     "grey with alpha": (saved(la(255, 128)), np.full((1, 1, 3), alpha_over((255, 0, 0), 128))),
     "opaque RGBA": (saved(Image.new("RGBA", (2, 2), (9, 8, 7, 255))), np.full((2, 2, 3), (9, 8, 7))),
     "hidden RGBA": (saved(Image.new("RGBA", (2, 2), (255, 0, 0, 0))), np.full((2, 2, 3), 128)),
-    "half RGBA": (saved(Image.new("RGBA", (1, 1), (255, 255, 255, 51))), np.full((1, 1, 3), alpha_over((255, 0, 0), 51))),
+    "half RGBA": (saved(Image.new("RGBA", (1, 1), (255, 255, 255, 51))), np.full((1, 1, 3), alpha_over((255, 0, 0),
+    51))),
     "transparent palette": (saved(transparent_palette()), np.array([[[128] * 3, [250] * 3]])),
     "grey with a transparent level": (saved(grey_with_key(), transparency=7), np.array([[[128] * 3, [9] * 3]])),
     "animated PNG": (animated(), np.full((4, 4, 3), (255, 0, 0))),
@@ -143,7 +152,9 @@ def test_a_truncated_picture_is_refused(kind: str, share: float) -> None:
         images.decode(data[: int(len(data) * share)])
 
 
-def test_a_truncated_picture_is_refused_even_when_another_pack_lets_pillow_load_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_truncated_picture_is_refused_even_when_another_pack_lets_pillow_load_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from PIL import ImageFile
 
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)

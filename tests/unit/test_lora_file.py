@@ -54,7 +54,14 @@ def test_trainer_notes_are_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("made_for", "used_on", "fits"),
-    [(768, "sd15", True), (768, "sdxl", False), (2048, "sd15", False), (768, "flux", False), (1024, "sd15", True), (768, "wan", True)],
+    [
+        (768, "sd15", True),
+        (768, "sdxl", False),
+        (2048, "sd15", False),
+        (768, "flux", False),
+        (1024, "sd15", True),
+        (768, "wan", True),
+    ],
 )
 def test_a_lora_of_another_family_is_refused_by_name(tmp_path: Path, made_for: int, used_on: str, fits: bool) -> None:
     path = lora(tmp_path / "x.safetensors", {ATTENTION: (4, made_for)})
@@ -79,7 +86,8 @@ OFFSETS = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
 @pytest.mark.parametrize(
     "header",
     [
-        b"", b"{", b"[]", b"7", b"\xff\xfe", b"[" * 50_000, b"9" * 5000, {}, {"__metadata__": {"a": "b"}}, {"a": 7}, {"a": {}},
+        b"", b"{", b"[]", b"7", b"\xff\xfe", b"[" * 50_000, b"9" * 5000, {}, {"__metadata__": {"a": "b"}}, {"a": 7},
+        {"a": {}},
         {"a": {"data_offsets": "no"}}, {"a": {"data_offsets": [0]}}, {"a": {**OFFSETS, "data_offsets": [0, 10**30]}},
     ],
 )  # fmt: skip

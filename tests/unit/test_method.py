@@ -51,7 +51,9 @@ def test_double_shortcut_ties_the_shortcut_and_the_companion_to_the_weight(metho
     assert strengths.companion_lora == pytest.approx(0.65 * w)
 
 
-@pytest.mark.parametrize(("family", "size"), [("sd15", 768), ("other", 768), ("sdxl", 1024), ("flux", 1024), ("kolors", 1024)])
+@pytest.mark.parametrize(
+    ("family", "size"), [("sd15", 768), ("other", 768), ("sdxl", 1024), ("flux", 1024), ("kolors", 1024)]
+)
 def test_a_family_draws_at_its_own_size(family: str, size: int) -> None:
     sampling = resolve(BaseSettings(), family, has_lora=False, has_faceid=False).sampling
     assert (sampling.width, sampling.height) == (size, size)
@@ -126,7 +128,7 @@ def test_a_recipe_says_what_it_uses(method: str, lora: bool, faceid: bool) -> No
 
 @pytest.mark.parametrize("overrides", [{"start": 0.9, "end": 0.1}, {"lora": 1.0}])
 def test_a_wrong_override_is_named(overrides: dict) -> None:
-    with pytest.raises(LikenessError, match="swap start and end|Unknown strength lora:.*known are"):
+    with pytest.raises(LikenessError, match=r"swap start and end|Unknown strength lora:.*known are"):
         check_strengths(preset("balanced", "lora_faceid")[0], overrides)
 
 

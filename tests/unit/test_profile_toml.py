@@ -95,11 +95,15 @@ def test_writing_is_stable_and_says_that_comments_are_lost() -> None:
 
 @pytest.mark.parametrize("number", [1e-7, 1e22, 0.1, -0.0, 5e-324, 3.0])
 def test_numbers_keep_every_bit(number: float) -> None:
-    profile = check({"name": "Ada", "slug": "ada", "base": {"sd15": {"strengths": {"lora_model": min(number, 10.0)}}}}, "ada")
+    profile = check(
+        {"name": "Ada", "slug": "ada", "base": {"sd15": {"strengths": {"lora_model": min(number, 10.0)}}}}, "ada"
+    )
     assert repr(parse(emit(profile)).base["sd15"].strengths.lora_model) == repr(min(number, 10.0))
 
 
-@pytest.mark.parametrize("text", ["\u2028." * 30, "'" + "." * 40, '"""', "'''", "\\", "a\nb\tc", "\x7f"[:0] + "#", "é 黒 🦊", "\\u0041"])
+@pytest.mark.parametrize(
+    "text", ["\u2028." * 30, "'" + "." * 40, '"""', "'''", "\\", "a\nb\tc", "\x7f"[:0] + "#", "é 黒 🦊", "\\u0041"]
+)
 def test_awkward_prose_survives(text: str) -> None:
     profile = check({"name": "Ada", "slug": "ada", "description": text, "notes": text * 2}, "ada")
     assert parse(emit(profile)) == profile
@@ -134,7 +138,8 @@ def test_all_mistakes_come_at_once_each_with_its_field_and_the_remedy() -> None:
         (HEAD + "[base.sd15.sampling]\ncfg = nan", "base.sd15.sampling.cfg", "finite"),
         (HEAD + "[base.sd15.strengths]\nstart = 0.9\nend = 0.1", "base.sd15.strengths", "swap them"),
         (HEAD + '[[references]]\nfile = "a.png"\n[[references]]\nfile = "a.png"', "", "a.png is listed twice"),
-        (HEAD + '[[base.sd15.loras]]\nfile="a"\nversion=1\n[[base.sd15.loras]]\nfile="b"\nversion=2', "base.sd15", "on one"),
+        (HEAD + '[[base.sd15.loras]]\nfile="a"\nversion=1\n[[base.sd15.loras]]\nfile="b"\nversion=2', "base.sd15",
+        "on one"),
         (HEAD + '[[base.sd15.loras]]\nfile="a"\nversion=1\n[[base.sd15.loras]]\nfile="b"\nversion=1\nactive=false',
          "base.sd15", "its own number"),
         (HEAD + '[[base.sd15.loras]]\nfile="../a"\nversion=1', "base.sd15.loras[1].file", "inside its models folder"),
@@ -190,7 +195,9 @@ def test_a_mark_at_the_start_and_windows_lines_are_read() -> None:
     assert parse(b"\xef\xbb\xbf" + HEAD.replace("\n", "\r\n").encode()).name == "Ada"
 
 
-@pytest.mark.parametrize("remark", ["# " + "." * 80, "  #" + "-." * 60, "# see www.a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r"])
+@pytest.mark.parametrize(
+    "remark", ["# " + "." * 80, "  #" + "-." * 60, "# see www.a.b.c.d.e.f.g.h.i.j.k.l.m.n.o.p.q.r"]
+)
 def test_dots_in_a_remark_are_only_dots(remark: str) -> None:
     assert parse(f"{remark}\n{HEAD}".encode()).name == "Ada"
 

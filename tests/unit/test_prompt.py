@@ -33,7 +33,8 @@ def test_the_character_comes_before_the_users_text_and_only_once(values: dict, t
 
 
 @pytest.mark.parametrize(
-    ("own", "text", "expected"), [("", "", ""), ("blurry", "", "blurry"), ("blurry", "text", "blurry, text"), ("", "text", "text")]
+    ("own", "text", "expected"),
+    [("", "", ""), ("blurry", "", "blurry"), ("blurry", "text", "blurry, text"), ("", "text", "text")],
 )
 def test_negatives_are_joined(own: str, text: str, expected: str) -> None:
     assert negative(profile(negative=own), text) == expected

@@ -15,7 +15,9 @@ def score(similarity: float | None) -> Score:
     return Score("x", similarity, "references/001.png", similarity, 1, make_face(1), "")
 
 
-@pytest.mark.parametrize(("similarity", "text"), [(0.5123, "0.512"), (-0.1, "-0.100"), (None, "not measurable: no face")])
+@pytest.mark.parametrize(
+    ("similarity", "text"), [(0.5123, "0.512"), (-0.1, "-0.100"), (None, "not measurable: no face")]
+)
 def test_a_label_never_says_zero_for_what_was_not_measured(similarity: float | None, text: str) -> None:
     assert label(score(similarity)).startswith(text)
     assert "%" not in label(score(similarity))
@@ -23,7 +25,9 @@ def test_a_label_never_says_zero_for_what_was_not_measured(similarity: float | N
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (64, 64), (480, 640)])
 @pytest.mark.parametrize("similarity", [0.5, None])
-def test_the_labelled_picture_keeps_its_size_and_the_given_one_its_pixels(size: tuple[int, int], similarity: float | None) -> None:
+def test_the_labelled_picture_keeps_its_size_and_the_given_one_its_pixels(
+    size: tuple[int, int], similarity: float | None
+) -> None:
     pixels = np.full((*size, 3), 200, dtype=np.uint8)
     before = pixels.copy()
     out = labelled(pixels, score(similarity))

@@ -1,0 +1,69 @@
+"""A node pack for tests: counts what a server opens, and tells it at /likeness_probe.
+
+Counts calls at the libraries' own doors, so that no code of Likeness takes part in the counting.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import comfy.clip_vision
+import torch
+from aiohttp import web
+from comfy_api.latest import ComfyExtension, io
+from server import PromptServer
+
+COUNTS: Counter[str] = Counter()
+
+
+def count(owner: Any, name: str, label: str) -> None:
+    original = getattr(owner, name)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        COUNTS[label] += 1
+        return original(*args, **kwargs)
+
+    setattr(owner, name, counted)
+
+
+def on_audit(event: str, args: tuple[Any, ...]) -> None:
+    if event == "open" and isinstance(args[0], (str, bytes, os.PathLike)):
+        path = Path(os.fsdecode(args[0]))
+        if path.suffix in (".bin", ".onnx") or (path.suffix == ".safetensors" and path.parent.name == "ipadapter"):
+            COUNTS[f"open {path.name}"] += 1
+    elif event in ("socket.connect", "socket.getaddrinfo"):
+        COUNTS["network"] += 1
+
+
+count(comfy.clip_vision, "load", "clip_vision")
+count(torch, "load", "torch.load")
+try:
+    import onnxruntime
+
+    count(onnxruntime, "InferenceSession", "onnx_session")
+except ImportError:
+    pass
+sys.addaudithook(on_audit)
+
+
+async def counts(request: web.Request) -> web.Response:
+    """What has been counted since the last question."""
+    answer = dict(COUNTS)
+    COUNTS.clear()
+    return web.json_response(answer)
+
+
+class Probe(ComfyExtension):
+    async def on_load(self) -> None:
+        PromptServer.instance.routes.get("/likeness_probe")(counts)
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return []
+
+
+async def comfy_entrypoint() -> Probe:
+    return Probe()

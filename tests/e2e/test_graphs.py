@@ -1,0 +1,169 @@
+"""Every API graph that ships, pushed through a real ComfyUI's queue."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from likeness.cli.graphs import ApiGraph
+from likeness.errors import ServerError
+
+from .conftest import ROOT, Running
+
+API_GRAPHS = ROOT / "api_graphs"
+STANDIN = {"sd15": "standin_sd15.ckpt", "sdxl": "standin_sdxl.ckpt"}
+
+
+def graph(name: str, family: str = "sd15", **changes: Any) -> ApiGraph:
+    """A shipped graph with the stand-ins' names, small and quick; `changes` are "<class>.<input>" = value."""
+    loaded: ApiGraph = json.loads((API_GRAPHS / f"{name}.json").read_text(encoding="utf-8"))
+    quick = {
+        "CheckpointLoaderSimple.ckpt_name": STANDIN[family],
+        "EmptyLatentImage.width": 128,
+        "EmptyLatentImage.height": 128,
+        "KSampler.steps": 2,
+        "LikenessCreateCharacter.face_model": "standin",
+        "LikenessScoreLikeness.face_model": "standin",
+    }
+    for path, value in {**quick, **changes}.items():
+        kind, name = path.split(".", 1)
+        for node in loaded.values():
+            if node["class_type"] == kind:
+                node["inputs"][name] = value
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def character(server: Running) -> str:
+    """The character that the create graph makes."""
+    result = server.run(graph("create_character"))
+    assert "3 picture(s) added, 3 in all" in result.outputs["4"]["text"][0]
+    return "my_character"
+
+
+def test_all_nodes_are_registered(server: Running) -> None:
+    known = server.client.object_info()
+    wanted = {"CreateCharacter", "LoadCharacter", "ApplyCharacter", "CharacterPrompt", "CharacterSampling", "ScoreLikeness"}
+    assert {f"Likeness{name}" for name in wanted} <= set(known)
+    assert "IMPORT FAILED" not in server.log.read_text(errors="replace")
+
+
+def test_every_api_graph_file_is_tested_here() -> None:
+    assert {p.stem for p in API_GRAPHS.glob("*.json")} == {"create_character", "portrait", "lora_faceid_score"}
+
+
+def test_create_character_writes_profile_references_and_faces(server: Running, character: str) -> None:
+    folder = server.characters / character
+    assert sorted(p.name for p in (folder / "references").iterdir()) == ["001.png", "002.png", "003.png"]
+    assert (folder / "faces" / "standin.safetensors").is_file()
+    assert 'name = "My Character"' in (folder / "profile.toml").read_text(encoding="utf-8")
+
+
+def test_running_create_again_adds_nothing_twice(server: Running, character: str) -> None:
+    server.forget()
+    result = server.run(graph("create_character"))
+    assert "0 picture(s) added, 3 in all" in result.outputs["4"]["text"][0]
+
+
+@pytest.mark.parametrize("family", ["sd15", "sdxl"])
+def test_portrait_draws_from_cached_identity(server: Running, character: str, family: str) -> None:
+    picture = server.picture(server.run(graph("portrait", family)))
+    assert picture.shape == (128, 128, 3)
+    assert picture.std() > 1
+    off = {"LikenessApplyCharacter.strengths": "custom", "LikenessApplyCharacter.strengths.faceid_weight": 0.0}
+    without = server.picture(server.run(graph("portrait", family, **off)))
+    assert np.abs(picture.astype(int) - without.astype(int)).mean() > 1, "the identity has no effect"
+
+
+def test_a_second_run_opens_no_model_of_the_face(server: Running, character: str) -> None:
+    server.run(graph("portrait"))
+    server.forget()
+    server.opened()
+    server.run(graph("portrait", **{"KSampler.seed": 99}))
+    opened = server.opened()
+    assert opened.pop("torch.load") == 1, "the checkpoint, and nothing else"
+    assert opened == {}, "face-model sessions, CLIP-Vision loads, adapter files, network"
+
+
+def test_lora_and_faceid_together_with_a_score(server: Running, character: str) -> None:
+    create = {"LikenessCreateCharacter.lora": "mara_voss_sd15.safetensors"}
+    server.run(graph("create_character", **create))
+    result = server.run(graph("lora_faceid_score"))
+    (score,) = result.outputs["12"]["likeness_scores"]
+    assert score["faces"] == 1 and -1.0 <= score["similarity"] <= 1.0
+    assert result.outputs["12"]["likeness_mean"] == [score["similarity"]] or abs(
+        result.outputs["12"]["likeness_mean"][0] - score["similarity"]
+    ) < 1e-3
+    assert "lora_faceid" in server.log.read_text(errors="replace")
+
+
+def test_strengths_changed_three_times_and_back_give_the_same_bytes(server: Running, character: str) -> None:
+    def draw(weight: float) -> bytes:
+        custom = {"LikenessApplyCharacter.strengths": "custom", "LikenessApplyCharacter.strengths.faceid_weight": weight}
+        return server.picture(server.run(graph("portrait", **custom))).tobytes()
+
+    first = draw(0.5)
+    others = [draw(w) for w in (0.9, 0.2, 1.4)]
+    server.forget()
+    assert draw(0.5) == first
+    assert len({first, *others}) == 4
+
+
+def test_an_edited_profile_runs_again_and_an_unchanged_one_does_not(server: Running, character: str) -> None:
+    load = "2"
+    server.run(graph("portrait"))
+    assert load in server.cached(server.run(graph("portrait")))
+    profile = server.characters / character / "profile.toml"
+    before = profile.read_bytes()
+    try:
+        profile.write_bytes(before + b'description = "blue hair"\n' if b"[" not in before else b'description = "x"\n' + before)
+        assert load not in server.cached(server.run(graph("portrait")))
+    finally:
+        profile.write_bytes(before)
+
+
+BAD: dict[str, tuple[str, dict[str, Any], str]] = {
+    "name is a path": ("create_character", {"LikenessCreateCharacter.name": "../evil"}, "looks like a path"),
+    "no name": ("create_character", {"LikenessCreateCharacter.name": " "}, "has no name"),
+    "character exists": ("create_character", {"LikenessCreateCharacter.if_exists": "stop"}, "exists already"),
+    "adapter of another family": (
+        "portrait",
+        {"LikenessApplyCharacter.adapter": "ip-adapter-faceid_sdxl.bin"},
+        "sd15",
+    ),
+    "start after end": (
+        "portrait",
+        {
+            "LikenessApplyCharacter.strengths": "custom",
+            "LikenessApplyCharacter.strengths.start": 0.8,
+            "LikenessApplyCharacter.strengths.end": 0.2,
+        },
+        "swap start and end",
+    ),
+    "method without its asset": ("portrait", {"LikenessApplyCharacter.method": "lora_only"}, "needs a character LoRA"),
+    "unknown strengths": ("portrait", {"LikenessApplyCharacter.strengths": "strongest"}, "double_shortcut"),
+    "unknown character": ("portrait", {"LikenessLoadCharacter.character": "../../etc"}, "etc"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gets_one_clear_sentence(server: Running, character: str, case: str) -> None:
+    name, changes, words = BAD[case]
+    if "method" in case:
+        changes = {**changes, "LikenessLoadCharacter.character": plain_character(server)}
+    with pytest.raises(ServerError, match=words):
+        server.run(graph(name, **changes))
+
+
+def plain_character(server: Running) -> str:
+    """A character without a LoRA."""
+    server.run(graph("create_character", **{"LikenessCreateCharacter.name": "Plain"}))
+    return "plain"
+
+
+def test_nothing_is_written_outside_the_library(server: Running, character: str) -> None:
+    assert not (server.base / "models" / "evil").exists() and not list(server.base.rglob("evil*"))

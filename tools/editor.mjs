@@ -1,0 +1,152 @@
+#!/usr/bin/env node
+// The example graphs in the real ComfyUI editor, driven by a headless Chromium.
+//
+//   node editor.mjs build --server URL --api DIR --out DIR    API graphs -> UI graphs, as the editor writes them
+//   node editor.mjs check --server URL --ui DIR --api DIR [--shots DIR]
+//       loads each UI graph in both renderers: no missing node, no bad widget, no console error, and
+//       the prompt that the editor builds from it equals the API graph of the same name
+//
+// Needs Node >= 18, a Chromium (CHROMIUM, default /usr/bin/chromium) and playwright-core (PLAYWRIGHT_CORE: a
+// folder that has it in node_modules). Nothing but the given server is reached.
+
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { createRequire } from 'node:module'
+
+const [command, ...rest] = process.argv.slice(2)
+const options = Object.fromEntries(rest.map((word, i) => [word, rest[i + 1]]).filter(([word]) => word.startsWith('--')))
+const TITLES = { create_character: '1 Create a character', portrait: '2 Portrait from cached identity', lora_faceid_score: '3 LoRA and FaceID with score' }
+const SETTINGS = { 'Comfy.TutorialCompleted': true, 'Comfy.Minimap.Visible': false, 'Comfy.Workflow.ShowMissingModelsWarning': false }
+// What every offline ComfyUI prints.
+const NOISE = /ERR_NAME_NOT_RESOLVED|ERR_INTERNET_DISCONNECTED|ERR_FAILED|ERR_BLOCKED_BY_CLIENT|ERR_ABORTED|status of 404|legacy queue|open_maskeditor|graph accessed before initialization/
+
+function playwright() {
+  for (const base of [process.env.PLAYWRIGHT_CORE, process.cwd(), os.homedir()].filter(Boolean)) {
+    try { return createRequire(path.join(path.resolve(base), 'x.js'))('playwright-core') } catch { /* next place */ }
+  }
+  throw new Error('playwright-core was not found: run "npm i playwright-core" somewhere and set PLAYWRIGHT_CORE to that folder')
+}
+
+async function openEditor(nodes2) {
+  const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'likeness-editor-'))
+  const context = await playwright().chromium.launchPersistentContext(profile, {
+    executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, viewport: { width: 1600, height: 1000 },
+    args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+  })
+  const page = context.pages()[0] ?? (await context.newPage())
+  const errors = []
+  page.on('console', (m) => { if (m.type() === 'error' && !NOISE.test(m.text())) errors.push(m.text().slice(0, 300)) })
+  page.on('pageerror', (e) => errors.push(String(e).slice(0, 300)))
+  await page.route('**/*', async (route) => {
+    const url = new URL(route.request().url())
+    if (url.origin !== new URL(options['--server']).origin) return route.abort('blockedbyclient')
+    if (url.pathname !== '/api/settings' || route.request().method() !== 'GET') return route.continue()
+    const answer = await route.fetch()
+    return route.fulfill({ response: answer, json: { ...(await answer.json()), ...SETTINGS, 'Comfy.VueNodes.Enabled': nodes2 } })
+  })
+  await page.goto(options['--server'], { waitUntil: 'domcontentloaded', timeout: 120000 })
+  await page.waitForFunction(() => window.app?.vueAppReady === true && !!window.app?.extensionManager, null, { timeout: 180000 })
+  await page.waitForTimeout(800)
+  return { page, errors, close: async () => { await context.close(); fs.rmSync(profile, { recursive: true, force: true }) } }
+}
+
+// Runs in the page: place nodes in columns by their distance from the inputs, and say in a note what files are wanted.
+function arrange([title, note]) {
+  const graph = window.app.rootGraph ?? window.app.graph
+  const depth = new Map()
+  const column = (node) => {
+    if (!depth.has(node)) {
+      const before = node.inputs.map((_, slot) => node.getInputNode(slot)).filter(Boolean)
+      depth.set(node, before.length ? 1 + Math.max(...before.map(column)) : 0)
+    }
+    return depth.get(node)
+  }
+  const columns = []
+  for (const node of graph.nodes) (columns[column(node)] ??= []).push(node)
+  let x = 40
+  for (const nodes of columns.filter(Boolean)) {
+    let y = 80, width = 0
+    for (const node of nodes) {
+      const least = node.computeSize()
+      const size = [Math.max(least[0], 320), Math.max(least[1], node.type.includes('Image') ? 320 : 0)]
+      node.setSize(size)
+      node.pos = [x, y]
+      y += size[1] + 90
+      width = Math.max(width, size[0])
+    }
+    x += width + 80
+  }
+  const text = window.LiteGraph.createNode('MarkdownNote')
+  graph.add(text)
+  text.title = title
+  text.pos = [40, -260]
+  text.setSize([760, 250])
+  text.widgets[0].value = note
+  window.app.canvas.setDirty(true, true)
+}
+
+// Runs in the page: what is wrong with the loaded graph, and the prompt the editor builds from it.
+async function inspect() {
+  const nodes = (window.app.rootGraph ?? window.app.graph).nodes
+  const problems = nodes.filter((n) => !window.LiteGraph.registered_node_types[n.type]).map((n) => `missing node ${n.type}`)
+  for (const n of nodes) for (const w of n.widgets ?? []) if (w.value === undefined && w.options?.serialize !== false && w.type !== 'button') problems.push(`${n.type}.${w.name} has no value`)
+  return { problems, prompt: (await window.app.graphToPrompt()).output }
+}
+
+const read = (file) => JSON.parse(fs.readFileSync(file, 'utf8'))
+const fit = async (page) => { await page.evaluate(() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')); await page.waitForTimeout(900) }
+
+async function build() {
+  const { page, close } = await openEditor(false)
+  const notes = read(path.join(options['--api'], '..', 'tools', 'notes.json'))
+  for (const [name, title] of Object.entries(TITLES)) {
+    await page.evaluate(async ([graph, file]) => window.app.loadApiJson(graph, file), [read(path.join(options['--api'], name + '.json')), name])
+    await page.waitForTimeout(1500)
+    await page.evaluate(arrange, [title, notes[name]])
+    await fit(page)
+    const workflow = await page.evaluate(() => (window.app.rootGraph ?? window.app.graph).serialize())
+    workflow.extra = {}
+    fs.writeFileSync(path.join(options['--out'], title + '.json'), JSON.stringify(workflow, null, 1) + '\n')
+  }
+  await close()
+}
+
+// Values by node, links by the node they lead to; ids differ between the two formats.
+function canonical(prompt) {
+  const label = (id) => `${prompt[id].class_type}/${prompt[id]._meta?.title ?? ''}`
+  const value = (v) => (Array.isArray(v) && v.length === 2 && prompt[v[0]] ? [label(v[0]), v[1]] : v)
+  const rows = Object.keys(prompt).filter((id) => prompt[id].class_type !== 'MarkdownNote')
+  return Object.fromEntries(rows.map((id) => [label(id), Object.fromEntries(Object.entries(prompt[id].inputs).map(([k, v]) => [k, value(v)]).sort())]).sort())
+}
+
+function differences(ours, theirs) {
+  const found = []
+  for (const node of new Set([...Object.keys(ours), ...Object.keys(theirs)]))
+    for (const key of new Set([...Object.keys(ours[node] ?? {}), ...Object.keys(theirs[node] ?? {})]))
+      if (JSON.stringify(ours[node]?.[key]) !== JSON.stringify(theirs[node]?.[key]))
+        found.push(`${node}.${key}: editor ${JSON.stringify(ours[node]?.[key])}, API file ${JSON.stringify(theirs[node]?.[key])}`)
+  return found
+}
+
+async function check() {
+  let failed = 0, passed = 0
+  for (const nodes2 of [false, true]) {
+    const { page, errors, close } = await openEditor(nodes2)
+    for (const [name, title] of Object.entries(TITLES)) {
+      await page.evaluate(async (graph) => window.app.loadGraphData(graph, true, true, null), read(path.join(options['--ui'], title + '.json')))
+      await page.waitForTimeout(1500)
+      const { problems, prompt } = await page.evaluate(inspect)
+      problems.push(...differences(canonical(prompt), canonical(read(path.join(options['--api'], name + '.json')))), ...errors.splice(0))
+      if (options['--shots']) { await fit(page); await page.screenshot({ path: path.join(options['--shots'], `${name}.${nodes2 ? 'nodes2' : 'litegraph'}.png`) }) }
+      console.log(`${problems.length ? 'FAILED' : 'ok'}  ${title} (${nodes2 ? 'Nodes 2.0' : 'LiteGraph'})`)
+      for (const problem of problems) console.log(`        ${problem}`)
+      problems.length ? failed++ : passed++
+    }
+    await close()
+  }
+  console.log(`${passed} passed, ${failed} failed`)
+  process.exitCode = failed ? 1 : 0
+}
+
+await { build, check }[command]()

@@ -161,7 +161,7 @@ def _write(
     `known` are the faces of the references it has, by the same recogniser.
     """
     pipeline = analyser.pipeline
-    files = _free_names(folder, len(selection.chosen))
+    files = _free_names(folder, profile, len(selection.chosen))
     references = (*profile.references, *(Reference(file=f) for f in files))
     changed = profile.model_copy(update={"references": references, "face_model": pipeline.pack})
     stored = read_faces(folder, pipeline.pack)
@@ -186,9 +186,11 @@ def _created(library: Library, slug: str, added: tuple[str, ...], selection: _Se
     return Creation(character, added, (*selection.notes, *advice))
 
 
-def _free_names(folder: Path, count: int) -> list[str]:
-    """`references/001.png` and on, after the highest number in use."""
-    used = [int(m[0]) for p in (folder / REFERENCES).glob("*") if (m := re.match(r"\d{1,6}", p.name))]
+def _free_names(folder: Path, profile: Profile, count: int) -> list[str]:
+    """`references/001.png` and on, after the highest number in use on the disk or in the profile."""
+    names = [p.name for p in (folder / REFERENCES).glob("*")]
+    names += [r.file.removeprefix(f"{REFERENCES}/") for r in profile.references]
+    used = [int(m[0]) for name in names if (m := re.match(r"\d{1,6}", name))]
     first = max(used, default=0) + 1
     return [f"{REFERENCES}/{n:03d}.png" for n in range(first, first + count)]
 

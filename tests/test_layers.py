@@ -18,7 +18,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = ("likeness", "faceid", "nodes", "server")
 OWN = {*LAYERS, "js", "tests", "tools"}
-DOMAIN = {"numpy", "PIL", "pydantic", "safetensors", "filelock", "tomli"}
+DOMAIN = {
+    "numpy",
+    "PIL",
+    "pydantic",
+    "safetensors",
+    "filelock",
+    "tomli",
+    "tomllib",
+}  # tomllib is tomli before Python 3.11
 RUNTIMES = {"onnxruntime", "insightface"}  # each in one file below likeness/faces
 COMFY = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "server", "execution", "aiohttp"}
 

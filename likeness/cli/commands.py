@@ -112,6 +112,8 @@ def _create(arguments: argparse.Namespace, places: Places) -> None:
             pictures.append(NamedImage(path.name, images.read(path)))
         except LikenessError as error:
             unreadable.append(str(error))
+    if not pictures:
+        raise LikenessError("No picture could be read. " + " ".join(unreadable))
     if arguments.add:
         profile = library.get(slug)
         engine = places.analyser(arguments.face_model or profile.face_model, arguments.provider, arguments.backend)

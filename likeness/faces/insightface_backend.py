@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -56,7 +55,8 @@ class InsightFaceEngine:
 
     def embed(self, image: RGB8, keypoints: Sequence[Vector]) -> Vector:
         self._load()
-        norm_crop = importlib.import_module("insightface.utils.face_align").norm_crop
+        from insightface.utils.face_align import norm_crop
+
         side, picture = self._recogniser.input_size[0], _bgr(image)
         crops = [norm_crop(picture, landmark=points, image_size=side) for points in keypoints]
         return np.concatenate([self._recogniser.get_feat(crop) for crop in crops]).astype(np.float32)
@@ -74,13 +74,14 @@ class InsightFaceEngine:
 
 def _model_zoo() -> Any:
     try:
-        return importlib.import_module("insightface.model_zoo")
+        from insightface import model_zoo
     except ImportError as error:
         raise ModelMissingError(
             f"The backend 'insightface' needs the package of that name, which cannot be loaded ({error}): "
             "choose the backend 'likeness', which does not need it. Installing insightface beside "
             "onnxruntime-gpu takes CUDA away."
         ) from error
+    return model_zoo
 
 
 def _bgr(image: RGB8) -> RGB8:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import importlib.metadata
 import logging
 from collections.abc import Sequence
@@ -60,7 +59,7 @@ def runtime_state() -> RuntimeState:
     """Look at the installed onnxruntime without opening a model. Never raises."""
     packages = _distributions()
     try:
-        module = importlib.import_module("onnxruntime")
+        import onnxruntime as module
     except Exception as error:  # a broken native library raises whatever it likes, OSError and SystemError too
         return RuntimeState("", packages, (), _import_problem(error, packages), False)
     version = str(getattr(module, "__version__", ""))
@@ -124,7 +123,9 @@ def _usable_module() -> ModuleType:
     state = runtime_state()
     if not state.usable:
         raise ModelMissingError(state.problem)
-    return importlib.import_module("onnxruntime")
+    import onnxruntime
+
+    return onnxruntime
 
 
 def _wanted(module: ModuleType, provider: str) -> list[str | tuple[str, dict[str, str]]]:

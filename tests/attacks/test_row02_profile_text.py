@@ -142,8 +142,12 @@ def test_the_same_text_is_slow_for_the_parser_alone() -> None:
     from likeness.profile_toml import tomllib
 
     start = time.perf_counter()
-    tomllib.loads(".".join("a" * 8_000) + " = 1")
-    if time.perf_counter() - start < 0.05:
-        pytest.skip("this Python's tomllib is no longer quadratic")
+    try:
+        tomllib.loads(".".join("a" * 8_000) + " = 1")
+        quadratic = time.perf_counter() - start > 0.05
+    except RecursionError:  # newer parsers count the parts of a key themselves
+        quadratic = False
+    if not quadratic:
+        pytest.skip("this TOML parser is not quadratic in dotted keys")
     with pytest.raises(ProfileError, match="dots"):
         parse((".".join("a" * 8_000) + " = 1").encode())

@@ -147,6 +147,21 @@ def test_an_encrypted_archive_is_one_sentence(home: Library, tmp_path: Path) -> 
     refused(home, tmp_path / "evil.zip", "not a readable zip file")
 
 
+def test_damaged_compression_is_one_sentence(home: Library, tmp_path: Path) -> None:
+    path = packed(tmp_path, [("eve/profile.toml", PROFILE * 50)], zipfile.ZIP_DEFLATED)
+    data = bytearray(path.read_bytes())
+    start = data.index(b"eve/profile.toml") + len("eve/profile.toml")
+    data[start : start + 8] = b"\xff" * 8
+    path.write_bytes(data)
+    refused(home, path, "not a readable zip file.*decompress")
+
+
+def test_a_name_in_no_encoding_is_one_sentence(home: Library, tmp_path: Path) -> None:
+    path = packed(tmp_path, [("eve/profile.toml", PROFILE), ("eve/é.txt", b"x")])
+    path.write_bytes(path.read_bytes().replace("é".encode(), b"\xff\xff"))
+    refused(home, path, "not a readable zip file.*decode")
+
+
 def test_a_cut_or_mutated_archive_is_imported_right_or_not_at_all(home: Library, tmp_path: Path) -> None:
     data, rng = export_zip(home, "ada"), random.Random(5)
     small = io.BytesIO()

@@ -36,6 +36,8 @@ def test_a_character_moves_to_another_library_whole(ada: Library, tmp_path: Path
 
 def test_equal_characters_give_equal_archives(ada: Library, tmp_path: Path) -> None:
     first = export_zip(ada, "ada")
+    with zipfile.ZipFile(io.BytesIO(first)) as archive:
+        assert {i.date_time for i in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     assert export_zip(ada, "ada") == first
     other = Library([tmp_path / "other"])
     import_zip(other, exported(ada, tmp_path))

@@ -134,6 +134,13 @@ def test_a_number_once_used_is_not_used_again(ada: Library, analyser: FakeAnalys
     assert [f.file for f in open_character(ada, "ada").faces] == ["references/001.png", "references/004.png"]
 
 
+def test_lost_pictures_do_not_lend_their_names_to_new_ones(ada: Library, analyser: FakeAnalyser) -> None:
+    for picture in (ada.folder("ada") / "references").iterdir():
+        picture.unlink()
+    made = add_references(ada, "ada", named(face_picture(1, 8)), analyser)
+    assert made.added == ("references/004.png",) and made.character.identity.count == 4
+
+
 @pytest.mark.parametrize("damage", ["gone", "broken"])
 def test_a_lost_reference_does_not_keep_others_out(ada: Library, analyser: FakeAnalyser, damage: str) -> None:
     lost = ada.folder("ada") / "references/002.png"

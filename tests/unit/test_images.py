@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -179,6 +181,28 @@ def test_what_is_no_picture_is_said_so_with_its_name(data: bytes, text: str) -> 
     with pytest.raises(ImageError, match=r"^photo\.png: ") as caught:
         images.decode(data, "photo.png")
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("x"),
+        SyntaxError("x"),
+        ValueError("x"),
+        struct.error("x"),
+        zlib.error("x"),
+        EOFError(),
+        MemoryError(),
+        KeyError(1),
+    ],
+)
+def test_whatever_a_decoder_raises_is_an_image_error(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def broken(image: Image.Image) -> None:
+        raise error
+
+    monkeypatch.setattr(images.ImageOps, "exif_transpose", broken)
+    with pytest.raises(ImageError, match="damaged or cut short"):
+        images.decode(saved(Image.new("RGB", (2, 2))))
 
 
 def test_the_limits_of_bytes_and_pixels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ def profile(**values: str) -> Profile:
         ({"trigger": "adaray"}, "(adaray:1.2), smiling", "(adaray:1.2), smiling"),
         ({"trigger": " adaray "}, "adaray.", "adaray."),
         ({"trigger": "ada"}, "adaptive light", "ada, adaptive light"),
+        ({"trigger": "ada"}, "in canada", "ada, in canada"),
         ({"trigger": "a.a"}, "aba", "a.a, aba"),
         ({"trigger": "  ", "class_word": "woman"}, "in a park", "woman, in a park"),
     ],

@@ -1,0 +1,105 @@
+"""The nodes as ComfyUI sees them, loaded in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..conftest import ROOT, load_folder
+
+HEAVY = ("onnxruntime", "insightface", "cv2", "scipy.optimize", "likeness_pack.likeness.faces.analyser")
+NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.sendto")
+
+# id of every node -> ids of its inputs and outputs, in order. A change here breaks saved graphs.
+INTERFACE = {
+    "LikenessCreateCharacter": (
+        ["images", "name", "trigger", "class_word", "description", "negative", "if_exists", "lora", "face_model", "provider"],
+        ["CHARACTER", "faces", "report"],
+    ),
+    "LikenessLoadCharacter": (["character"], ["CHARACTER", "reference", "name"]),
+    "LikenessApplyCharacter": (
+        ["model", "clip", "character", "strengths", "method", "adapter", "image_encoder"],
+        ["MODEL", "CLIP", "report"],
+    ),
+    "LikenessCharacterPrompt": (["character", "text", "negative"], ["positive", "negative_text"]),
+    "LikenessCharacterSampling": (
+        ["character", "model", "method"],
+        ["steps", "cfg", "sampler_name", "scheduler", "width", "height", "denoise"],
+    ),
+    "LikenessScoreLikeness": (["images", "character", "face_model", "provider"], ["SCORES", "mean", "preview", "report"]),
+}
+
+
+@pytest.fixture(scope="module")
+def schemas(comfy: Path) -> dict[str, Any]:
+    pack = load_folder("likeness_pack", ROOT)
+
+    async def load() -> list[Any]:
+        extension = await pack.comfy_entrypoint()
+        await extension.on_load()
+        return await extension.get_node_list()
+
+    return {schema.node_id: schema for schema in (node.GET_SCHEMA() for node in asyncio.run(load()))}
+
+
+def test_ids_of_nodes_inputs_and_outputs_stay(schemas: dict[str, Any]) -> None:
+    found = {k: ([i.id for i in s.inputs], [o.id for o in s.outputs]) for k, s in schemas.items()}
+    assert found == INTERFACE
+
+
+def test_every_input_and_output_has_a_tooltip(schemas: dict[str, Any]) -> None:
+    without = [
+        f"{name}.{part.id}"
+        for name, schema in schemas.items()
+        for part in [*(i for top in schema.inputs for i in top.get_all()), *schema.outputs]
+        if not part.tooltip
+    ]
+    assert without == []
+
+
+def test_every_node_can_be_found(schemas: dict[str, Any]) -> None:
+    for name, schema in schemas.items():
+        assert name.startswith("Likeness")
+        assert schema.category.startswith("likeness/")
+        assert "likeness" in schema.search_aliases
+        assert schema.description
+
+
+IMPORT = """
+import asyncio, importlib.util, json, sys
+sys.path.insert(0, sys.argv[1])
+from comfy.cli_args import args
+args.cpu = True
+import comfy.sd, comfy.samplers, comfy.clip_vision, folder_paths, nodes
+import comfy_config.config_parser, safetensors.torch  # what ComfyUI loads itself before custom nodes
+from comfy_api.latest import io
+network, before = [], set(sys.modules)
+sys.addaudithook(lambda event, about: network.append(event) if event in sys.argv[3].split(",") else None)
+spec = importlib.util.spec_from_file_location("likeness_pack", sys.argv[2] + "/__init__.py", submodule_search_locations=[sys.argv[2]])
+pack = importlib.util.module_from_spec(spec)
+sys.modules["likeness_pack"] = pack
+spec.loader.exec_module(pack)
+async def load():
+    extension = await pack.comfy_entrypoint()
+    await extension.on_load()
+    return [node.GET_SCHEMA().node_id for node in await extension.get_node_list()]
+found = asyncio.run(load())
+print(json.dumps({"nodes": len(found), "network": network, "modules": sorted(set(sys.modules) - before)}))
+"""
+
+
+def test_loading_the_pack_imports_nothing_heavy_and_touches_no_network(comfy_path: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", IMPORT, str(comfy_path), str(ROOT), ",".join(NETWORK)]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    told = json.loads(ran.stdout.splitlines()[-1])
+    assert told["nodes"] == len(INTERFACE)
+    assert told["network"] == []
+    assert [m for m in told["modules"] if m.startswith(HEAVY)] == []
+    packages = {m for m in told["modules"] if "." not in m} - {"likeness_pack", "tomli"}
+    assert packages <= set(sys.stdlib_module_names), "third-party packages that ComfyUI has not loaded itself"

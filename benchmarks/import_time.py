@@ -31,7 +31,8 @@ import comfy.sd, comfy.samplers, comfy.clip_vision, folder_paths, nodes
 import comfy_config.config_parser, safetensors.torch
 from comfy_api.latest import io
 comfy_ready = time.perf_counter()
-spec = importlib.util.spec_from_file_location("likeness_pack", sys.argv[2] + "/__init__.py", submodule_search_locations=[sys.argv[2]])
+init, folders = sys.argv[2] + "/__init__.py", [sys.argv[2]]
+spec = importlib.util.spec_from_file_location("likeness_pack", init, submodule_search_locations=folders)
 pack = importlib.util.module_from_spec(spec)
 sys.modules["likeness_pack"] = pack
 spec.loader.exec_module(pack)

@@ -102,14 +102,10 @@ def read_adapter(
     )
 
 
-def _plus_flag(
-    kind: Projection, name: str, metadata: Mapping[str, str], user: bool | None
-) -> tuple[bool, str]:
+def _plus_flag(kind: Projection, name: str, metadata: Mapping[str, str], user: bool | None) -> tuple[bool, str]:
     if kind.name != "plus":
         if user:
-            raise AdapterFormatError(
-                f"{name} has no image resampler, so it is not FaceID Plus V2: unset plus_v2."
-            )
+            raise AdapterFormatError(f"{name} has no image resampler, so it is not FaceID Plus V2: unset plus_v2.")
         return False, ""
     if user is not None:
         return user, "user"

@@ -39,13 +39,9 @@ def file_sha256(path: str | Path) -> str:
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     read = {".safetensors": _open_safetensors, ".bin": _open_bin}.get(path.suffix.lower())
     if read is None:
-        raise AdapterFormatError(
-            f"{path.name} is no .safetensors or .bin file, so it cannot be a FaceID adapter."
-        )
+        raise AdapterFormatError(f"{path.name} is no .safetensors or .bin file, so it cannot be a FaceID adapter.")
     if not path.is_file():
-        raise AdapterFormatError(
-            f"There is no FaceID adapter {path.name} in {path.parent}. Check the name and folder."
-        )
+        raise AdapterFormatError(f"There is no FaceID adapter {path.name} in {path.parent}. Check the name and folder.")
     try:
         tensors, metadata = read(path)
     except Exception as error:  # both readers raise many types on hostile bytes
@@ -54,9 +50,7 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
             "truncated, damaged, or holds more than tensors. Get it again from its publisher."
         ) from error
     if not isinstance(tensors, dict):
-        raise AdapterFormatError(
-            f"{path.name} holds a {type(tensors).__name__} instead of a table of tensors."
-        )
+        raise AdapterFormatError(f"{path.name} holds a {type(tensors).__name__} instead of a table of tensors.")
     return tensors, metadata
 
 

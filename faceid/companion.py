@@ -51,13 +51,7 @@ def companion_name(variant: str, family: str, names: Iterable[str]) -> str | Non
     if variant not in _MARK:
         return None
     gap = r"[-_. ]?"
-    kind = (
-        gap + r"plus[-_. ]?v2"
-        if _MARK[variant] == "plusv2"
-        else gap + _MARK[variant]
-        if _MARK[variant]
-        else ""
-    )
+    kind = gap + r"plus[-_. ]?v2" if _MARK[variant] == "plusv2" else gap + _MARK[variant] if _MARK[variant] else ""
     rule = re.compile(rf"faceid{kind}{gap}{family}{gap}lora\.safetensors$", re.IGNORECASE)
     found = [name for name in names if rule.search(re.split(r"[\\/]", name)[-1])]
     return min(found, key=lambda name: (len(name), name), default=None)

@@ -62,21 +62,15 @@ def read(data: bytes) -> CompiledIdentity:
     _require(len(body) == 2 * size, f"it holds {len(body)} bytes of numbers, expected {2 * size}")
     claimed = about.pop("sha256")
     _require(claimed == _digest(about, body[:size], body[size:]), "its contents do not match its checksum")
-    keys, values = (
-        torch.frombuffer(body, dtype=dtype, count=size // itemsize, offset=at) for at in (0, size)
-    )
+    keys, values = (torch.frombuffer(body, dtype=dtype, count=size // itemsize, offset=at) for at in (0, size))
     for x in (keys, values):
         _require(bool(torch.isfinite(x).all()), "it holds NaN or infinite numbers")
     keys, values = (x.reshape(shape).to(torch.float32) for x in (keys, values))
-    return CompiledIdentity(
-        Provenance(**about["provenance"]), tuple(about["hidden"]), keys, values, about["storage"]
-    )
+    return CompiledIdentity(Provenance(**about["provenance"]), tuple(about["hidden"]), keys, values, about["storage"])
 
 
 def _container(data: bytes) -> tuple[dict[str, Any], bytearray]:
-    _require(
-        isinstance(data, bytes | bytearray | memoryview), f"it is a {type(data).__name__}, expected bytes"
-    )
+    _require(isinstance(data, bytes | bytearray | memoryview), f"it is a {type(data).__name__}, expected bytes")
     _require(8 <= len(data) <= MAX_BYTES, f"it has {len(data)} bytes, expected 8 to {MAX_BYTES}")
     (length,) = struct.unpack("<Q", data[:8])
     _require(length <= min(MAX_HEADER, len(data) - 8), f"its header claims {length} bytes")
@@ -122,12 +116,8 @@ def _provenance(found: Any) -> Provenance:
                 isinstance(value, str) and len(value) <= MAX_TEXT,
                 f"its {name} is no text of up to {MAX_TEXT}",
             )
-    _require(
-        found["family"] in CONTEXT_DIM, f"it is for the base family {found['family']!r:.40}, which is unknown"
-    )
-    _require(
-        found["variant"] in _VARIANTS, f"it is of the variant {found['variant']!r:.40}, which is unknown"
-    )
+    _require(found["family"] in CONTEXT_DIM, f"it is for the base family {found['family']!r:.40}, which is unknown")
+    _require(found["variant"] in _VARIANTS, f"it is of the variant {found['variant']!r:.40}, which is unknown")
     return Provenance(**found)
 
 

@@ -137,9 +137,7 @@ def _check_strengths(weight: float, weight_v2: float, start: float, end: float) 
         if not math.isfinite(value):
             raise PatchError(f"The FaceID {name} is {value}; give a number, usually 0 to 2.")
     if not 0 <= start <= end <= 1:
-        raise PatchError(
-            f"FaceID runs from {start} to {end} of the sampling; expected 0 <= start <= end <= 1."
-        )
+        raise PatchError(f"FaceID runs from {start} to {end} of the sampling; expected 0 <= start <= end <= 1.")
 
 
 def _holder(model_options: Mapping[str, Any], place: CrossAttention) -> tuple[tuple[Any, ...], Any]:

@@ -62,9 +62,7 @@ def identity_tokens(
     return IdentityTokens(rows[-1], None)
 
 
-def _hidden_states(
-    adapter: Adapter, faces: int, hidden: Tensor | None, uncond: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _hidden_states(adapter: Adapter, faces: int, hidden: Tensor | None, uncond: Tensor | None) -> tuple[Tensor, Tensor]:
     if hidden is None or uncond is None:
         raise FaceIDError(
             f"{adapter.source.name} also reads the face through an image encoder: give the hidden states of "
@@ -82,9 +80,7 @@ def _hidden_states(
 
 def _checked(value: Tensor, what: str, shape: tuple[int, ...]) -> Tensor:
     if value.ndim != len(shape) + 1 or value.shape[0] == 0 or tuple(value.shape[1:]) != shape:
-        raise FaceIDError(
-            f"The {what} has shape {list(value.shape)}; expected [N, {', '.join(map(str, shape))}]."
-        )
+        raise FaceIDError(f"The {what} has shape {list(value.shape)}; expected [N, {', '.join(map(str, shape))}].")
     value = value.detach().to("cpu", torch.float32)
     if not bool(torch.isfinite(value).all()):
         raise FaceIDError(f"The {what} holds NaN or infinite numbers. Compute it again.")

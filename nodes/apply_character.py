@@ -63,7 +63,8 @@ class ApplyCharacter(io.ComfyNode):
             node_id="LikenessApplyCharacter",
             display_name="Apply Character",
             category="likeness/character",
-            description="Puts the character on a model by what it has: its LoRA, and its cached face through a FaceID adapter "
+            description="Puts the character on a model by what it has: its LoRA, and its cached face "
+            "through a FaceID adapter "
             "with that adapter's companion LoRA. The incoming model stays as it is.",
             search_aliases=["likeness", "faceid", "ipadapter", "ip-adapter face", "character lora", "consistent face"],
             inputs=[
@@ -78,7 +79,8 @@ class ApplyCharacter(io.ComfyNode):
                     options=[host.AUTO, *METHODS],
                     default=host.AUTO,
                     optional=True,
-                    tooltip="auto: the profile's, else the best for what the character has. lora_faceid, lora_only, faceid_only, "
+                    tooltip="auto: the profile's, else the best for what the character has. "
+                    "lora_faceid, lora_only, faceid_only, "
                     "or img2img (the model unchanged; draw from the reference picture).",
                 ),
                 io.Combo.Input(
@@ -87,7 +89,8 @@ class ApplyCharacter(io.ComfyNode):
                     default=host.AUTO,
                     optional=True,
                     advanced=True,
-                    tooltip="FaceID adapter in models/ipadapter. auto: the profile's, else the best that fits the model.",
+                    tooltip="FaceID adapter in models/ipadapter. auto: the profile's, else the best "
+                    "that fits the model.",
                 ),
                 io.Combo.Input(
                     "image_encoder",
@@ -106,6 +109,11 @@ class ApplyCharacter(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: object) -> list[tuple[str, int, int]]:
+        """Runs again when an adapter file was replaced under its name, or a better one was put beside it."""
+        return host.file_stamps("ipadapter")
 
     @classmethod
     def execute(

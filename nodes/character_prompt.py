@@ -16,7 +16,8 @@ class CharacterPrompt(io.ComfyNode):
             node_id="LikenessCharacterPrompt",
             display_name="Character Prompt",
             category="likeness/character",
-            description="Joins the character's trigger word, class word and description to your text, for CLIP Text Encode.",
+            description="Joins the character's trigger word, class word and description to your "
+            "text, for CLIP Text Encode.",
             search_aliases=["likeness", "trigger word", "character text", "prompt"],
             inputs=[
                 CharacterType.Input("character", tooltip="From Load Character."),

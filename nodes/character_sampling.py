@@ -22,7 +22,8 @@ class CharacterSampling(io.ComfyNode):
             node_id="LikenessCharacterSampling",
             display_name="Character Sampling",
             category="likeness/character",
-            description="Steps, cfg, sampler, scheduler, size and denoise for KSampler: the profile's own, else the preset's "
+            description="Steps, cfg, sampler, scheduler, size and denoise for KSampler: the "
+            "profile's own, else the preset's "
             "for the character's method.",
             search_aliases=["likeness", "ksampler settings", "sampling preset"],
             inputs=[
@@ -62,7 +63,8 @@ class CharacterSampling(io.ComfyNode):
         ):
             if value not in known:
                 raise LikenessError(
-                    f"profile.toml of {character.slug!r}: base.{family}.sampling.{field} is {value!r}, which this ComfyUI does "
+                    f"profile.toml of {character.slug!r}: base.{family}.sampling.{field} is "
+                    f"{value!r}, which this ComfyUI does "
                     f"not have; it has {', '.join(known)}."
                 )
         return io.NodeOutput(s.steps, s.cfg, s.sampler, s.scheduler, s.width, s.height, s.denoise)

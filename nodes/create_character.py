@@ -7,6 +7,7 @@ from comfy_api.latest import io, ui
 
 from ..likeness.character import Character, open_character
 from ..likeness.create import NamedImage, add_references, create_character, draft
+from ..likeness.faces.face import describe_engine
 from ..likeness.library import Library
 from ..likeness.lora_file import attach
 from ..likeness.paths import slug_of
@@ -26,7 +27,8 @@ class CreateCharacter(io.ComfyNode):
             node_id="LikenessCreateCharacter",
             display_name="Create Character",
             category="likeness/character",
-            description="Makes a character from pictures of one person: finds the face, computes its embedding once and "
+            description="Makes a character from pictures of one person: finds the face, computes its "
+            "embedding once and "
             "saves both as a profile. 3 to 5 different pictures are best. Run again to add more.",
             search_aliases=["likeness", "new character", "face embedding", "save face model", "insightface"],
             is_output_node=True,
@@ -39,7 +41,8 @@ class CreateCharacter(io.ComfyNode):
                         min=1,
                         max=MAX_PICTURES,
                     ),
-                    tooltip="Pictures of the character, one face each where possible; a new socket appears for the next one.",
+                    tooltip="Pictures of the character, one face each where possible; a new socket "
+                    "appears for the next one.",
                 ),
                 io.String.Input(
                     "name", default="", tooltip="The character's name, for example Ada Ray; its folder becomes ada_ray."
@@ -98,7 +101,8 @@ class CreateCharacter(io.ComfyNode):
                     default="cpu",
                     optional=True,
                     advanced=True,
-                    tooltip="Where the face model runs. A picture takes well under a second on the CPU, and is analysed once.",
+                    tooltip="Where the face model runs. A picture takes well under a second on the "
+                    "CPU, and is analysed once.",
                 ),
             ],
             outputs=[
@@ -136,15 +140,15 @@ class CreateCharacter(io.ComfyNode):
         library, slug, pictures = host.library(), slug_of(name), named_pictures(images)
         step = host.progress(len(pictures))
         if if_exists == ADD and library.exists(slug):
-            pack = library.get(slug).face_model if face_model == host.AUTO else face_model
-            made = add_references(library, slug, pictures, host.analyser(pack, provider), step)
+            engine = host.analyser(library.get(slug).face_model if face_model == host.AUTO else face_model, provider)
+            made = add_references(library, slug, pictures, engine, step)
         else:
+            engine = host.analyser(face_model, provider)
             texts = {"trigger": trigger, "class_word": class_word, "description": description, "negative": negative}
-            made = create_character(
-                library, draft(name, slug, **texts), pictures, host.analyser(face_model, provider), step
-            )
+            made = create_character(library, draft(name, slug, **texts), pictures, engine, step)
         character = made.character if lora == NO_LORA else attach_lora(library, slug, lora)
-        faces, report = host.to_image([f.face.crop for f in character.faces]), made.report()
+        faces = host.to_image([f.face.crop for f in character.faces])
+        report = f"{made.report()}\nFace model: {describe_engine(engine)}"
         preview = ui.PreviewImage(faces, cls=cls).as_dict()
         return io.NodeOutput(character, faces, report, ui={**preview, "text": [report]})
 

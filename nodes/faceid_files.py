@@ -75,12 +75,18 @@ def compiled_identity(character: Character, files: FaceIDFiles, encoder_choice: 
         return stored
     if files.adapter is None or files.compiled is None:
         raise ModelMissingError(
-            f"The FaceID adapter of {character.slug!r} is gone and its compiled identity no longer fits its references: "
+            f"The FaceID adapter of {character.slug!r} is gone and its compiled identity no longer "
+            "fits its references: "
             f"put a FaceID adapter for {files.family} into models/ipadapter."
         )
     log.info("compiling the identity of %s with %s", character.slug, files.adapter.name)
-    made = _compile(character, load_adapter(files.adapter), encoder_choice)
-    host.file_hashes().sha256(files.adapter)
+    adapter = load_adapter(files.adapter, sha256=host.file_hashes().sha256(files.adapter))
+    if adapter.family != files.family:
+        raise ModelMissingError(
+            f"{files.adapter.name} is a FaceID adapter for {adapter.family} and the model is {files.family}: "
+            f"choose one for {files.family}, or leave adapter on auto."
+        )
+    made = _compile(character, adapter, encoder_choice)
     try:
         atomic_write(files.compiled, made.to_bytes())
     except LikenessError as error:

@@ -52,6 +52,13 @@ def find_file(folder: str, wanted: str, what: str) -> Path:
     return Path(folder_paths.get_full_path_or_raise(folder, name))
 
 
+def file_stamps(folder: str) -> list[tuple[str, int, int]]:
+    """(name, bytes, modification time in ns) of every listed file; changes with any of them."""
+    paths = {name: folder_paths.get_full_path(folder, name) for name in listed(folder)}
+    stats = {name: Path(path).stat() for name, path in paths.items() if path}
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in sorted(stats.items())]
+
+
 def file_hashes() -> FileHashes:
     if not _hashes:
         _hashes.append(FileHashes(_private_folder() / "hashes.json"))

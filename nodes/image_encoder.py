@@ -34,7 +34,8 @@ class ImageEncoder:
         if name is None:
             raise ModelMissingError(
                 "FaceID Plus needs the image encoder CLIP-ViT-H-14-laion2B-s32B-b79K and models/clip_vision has none "
-                f"of that name; there: {', '.join(listed[:5]) or 'nothing'}. Put it there, name another in image_encoder, "
+                f"of that name; there: {', '.join(listed[:5]) or 'nothing'}. Put it there, name "
+                "another in image_encoder, "
                 "or use a plain FaceID adapter, which needs none."
             )
         path = host.find_file("clip_vision", name, "The image encoder")

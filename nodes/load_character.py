@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 
 from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..likeness.character import open_character, state_digest
-from ..likeness.errors import LibraryError, LikenessError
+from ..likeness.errors import LibraryError
 from . import host
 from .types import CharacterType
 
@@ -57,7 +58,7 @@ class LoadCharacter(io.ComfyNode):
         opened = open_character(host.library(), character, host.analyser)
         for problem in opened.problems:
             log.warning("%s: %s", character, problem)
-        reference = opened.reference_image()
-        if reference is None:
-            raise LikenessError(f"Character {character!r} has no reference picture: add one with Create Character.")
-        return io.NodeOutput(opened, host.to_image([reference]), opened.slug)
+        picture = opened.reference_image()
+        # A character of LoRA and words alone has no picture; only a graph that asks for one stops.
+        none = ExecutionBlocker(f"Character {character!r} has no reference picture: add one with Create Character.")
+        return io.NodeOutput(opened, none if picture is None else host.to_image([picture]), opened.slug)

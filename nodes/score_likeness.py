@@ -9,6 +9,7 @@ from comfy_api.latest import io, ui
 
 from ..likeness import render
 from ..likeness.character import Character, with_encoder
+from ..likeness.faces.face import describe_engine
 from ..likeness.scoring import mean_similarity, score_images, summary
 from . import host
 from .types import CharacterType, ScoresType
@@ -21,7 +22,8 @@ class ScoreLikeness(io.ComfyNode):
             node_id="LikenessScoreLikeness",
             display_name="Score Likeness",
             category="likeness/score",
-            description="Measures how alike each picture's face is to the character: cosine similarity, -1 to 1. A picture "
+            description="Measures how alike each picture's face is to the character: cosine "
+            "similarity, -1 to 1. A picture "
             "without a measurable face has no score; it does not count as zero.",
             search_aliases=["likeness", "face similarity", "face distance", "identity score", "compare face"],
             is_output_node=True,
@@ -33,7 +35,8 @@ class ScoreLikeness(io.ComfyNode):
                     options=[host.AUTO, *(p.name for p in host.face_packs())],
                     default=host.AUTO,
                     optional=True,
-                    tooltip="Face-model pack that measures. auto: the one the character was made with. Another one gives an "
+                    tooltip="Face-model pack that measures. auto: the one the character was made "
+                    "with. Another one gives an "
                     "independent figure, since FaceID steers towards its own.",
                 ),
                 io.Combo.Input(
@@ -72,7 +75,7 @@ class ScoreLikeness(io.ComfyNode):
         named = [(f"image {i}", pixels) for i, pixels in enumerate(host.to_pixels(images), 1)]
         scores = score_images(named, engine, measured.identity, measured.faces, host.progress(len(named)))
         preview = host.to_image([render.labelled(p, s) for (_, p), s in zip(named, scores, strict=True)])
-        mean, report = mean_similarity(scores), summary(scores)
+        mean, report = mean_similarity(scores), f"{summary(scores)}\nFace model: {describe_engine(engine)}"
         shown = {"text": [report], "likeness_scores": [s.as_dict() for s in scores], "likeness_mean": [mean]}
         out = (tuple(scores), math.nan if mean is None else mean, preview, report)
         return io.NodeOutput(*out, ui={**ui.PreviewImage(preview, cls=cls).as_dict(), **shown})

@@ -84,6 +84,10 @@ class FakeAnalyser:
     def pipeline(self) -> Pipeline:
         return self._pipeline
 
+    @property
+    def providers(self) -> tuple[str, ...]:
+        return ("FakeProvider",) if self.calls else ()
+
     def analyse(self, image: RGB8) -> tuple[Face, ...]:
         self.calls += 1
         mark, count, again = (int(v) for v in image[0, 0])

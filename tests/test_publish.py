@@ -16,7 +16,7 @@ ALLOWED = (
     "likeness/*.py",
     "likeness/faces/*.py",
     "faceid/*.py",
-    "js/*",
+    "js/docs/*.md",
     "example_workflows/*.json",
     "example_workflows/*.jpg",
     "api_graphs/*.json",
@@ -61,7 +61,12 @@ def test_the_archive_holds_only_what_is_meant_to_ship() -> None:
     names = [p.relative_to(ROOT).as_posix() for p in shipped()]
     strangers = [n for n in names if not any(fnmatch.fnmatch(n, rule) for rule in ALLOWED)]
     assert strangers == []
-    assert {"__init__.py", "nodes/extension.py", "requirements.txt", "example_workflows/2 Portrait from cached identity.json"} <= set(names)
+    assert {
+        "__init__.py",
+        "nodes/extension.py",
+        "requirements.txt",
+        "example_workflows/2 Portrait from cached identity.json",
+    } <= set(names)
     assert not any(n.startswith("likeness/cli/") for n in names)
 
 
@@ -89,5 +94,7 @@ def test_requirements_are_what_pyproject_declares() -> None:
 def test_every_requirement_line_survives_the_managers_installer() -> None:
     """Each line becomes its own `pip install <line>`: comments, options and torch are not for it."""
     for line in (ROOT / "requirements.txt").read_text().splitlines():
-        assert re.fullmatch(r'[A-Za-z0-9_.-]+(>=[\d.]+)?(; (python_version|sys_platform) [<>=!]+ "[\w.]+")?', line), line
+        assert re.fullmatch(r'[A-Za-z0-9_.-]+(>=[\d.]+)?(; (python_version|sys_platform) [<>=!]+ "[\w.]+")?', line), (
+            line
+        )
         assert not line.startswith("torch")

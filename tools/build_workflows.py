@@ -1,7 +1,7 @@
 """Writes the example graphs and their thumbnails.
 
-    python tools/build_workflows.py            api_graphs/*.json, and thumbnails for example_workflows/
-    python tools/check_editor.py build         then example_workflows/*.json, through the real editor
+python tools/build_workflows.py            api_graphs/*.json, and thumbnails for example_workflows/
+python tools/check_editor.py build         then example_workflows/*.json, through the real editor
 """
 
 from __future__ import annotations

@@ -37,13 +37,22 @@ def main() -> int:
 
 def _drive(arguments: argparse.Namespace, comfy: Path, chromium: str, base: Path) -> int:
     for script in STANDINS:
-        subprocess.run([sys.executable, PACK / "tools" / script, "--out", base / "models"], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, PACK / "tools" / script, "--out", base / "models"], check=True, capture_output=True
+        )
     shutil.copytree(PACK / "sample" / "characters", base / "models" / "characters")
     link_pack(base / "custom_nodes")
     flags = ["--cpu", *(["--front-end-root", arguments.front_end_root] if arguments.front_end_root else [])]
     with ComfyServer(comfy, Path(sys.executable), base, flags, {"OMP_NUM_THREADS": "1"}) as server:
         command = ["node", PACK / "tools" / "editor.mjs", arguments.command, "--server", server.url]
-        command += ["--api", PACK / "api_graphs", "--ui", PACK / "example_workflows", "--out", PACK / "example_workflows"]
+        command += [
+            "--api",
+            PACK / "api_graphs",
+            "--ui",
+            PACK / "example_workflows",
+            "--out",
+            PACK / "example_workflows",
+        ]
         if arguments.shots:
             arguments.shots.mkdir(parents=True, exist_ok=True)
             command += ["--shots", arguments.shots]

@@ -1,4 +1,5 @@
-"""Finding a ComfyUI on this machine, and running one. Standard library only: dev.py uses it before anything is installed."""
+"""Finding a ComfyUI on this machine, and running one. Standard library only: dev.py uses it before "
+"anything is installed."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def find_python(comfy: Path) -> Path | None:
 
 
 def _runs_comfy(python: Path) -> bool:
-    code = "import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, ('torch', 'aiohttp', 'safetensors', 'av'))))"
+    wanted = ("torch", "aiohttp", "safetensors", "av")
+    code = f"import importlib.util as u, sys; sys.exit(not all(map(u.find_spec, {wanted!r})))"
     return subprocess.run([python, "-c", code], capture_output=True, check=False).returncode == 0
 
 

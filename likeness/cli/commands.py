@@ -16,6 +16,7 @@ from ..character import open_character, with_encoder
 from ..create import NamedImage, add_references, create_character, draft
 from ..doctor import examine
 from ..errors import LikenessError
+from ..faces.face import describe_engine
 from ..files import atomic_write
 from ..method import method_for
 from ..paths import slug_of
@@ -130,7 +131,8 @@ def _create(arguments: argparse.Namespace, places: Places) -> None:
         "notes": [*made.notes, *unreadable],
         "folder": str(made.character.folder),
     }
-    _say(arguments, f"{report}\nSaved in {made.character.folder}", values)
+    values["face_model"] = describe_engine(engine)
+    _say(arguments, f"{report}\nFace model: {describe_engine(engine)}\nSaved in {made.character.folder}", values)
 
 
 def _list(arguments: argparse.Namespace, places: Places) -> None:
@@ -157,7 +159,8 @@ def _show(arguments: argparse.Namespace, places: Places) -> None:
     }
     lines = [f"{profile.name} ({profile.slug}) in {opened.folder}"]
     lines += [
-        f"trigger {profile.trigger or '-'}, class word {profile.class_word or '-'}, face model {profile.face_model or '-'}"
+        f"trigger {profile.trigger or '-'}, class word {profile.class_word or '-'}, face model "
+        f"{profile.face_model or '-'}"
     ]
     lines += [
         f"  {f.file}  weight {f.weight:g}  face {f.face.quality.width:.0f} px  {f.face.rung}" for f in opened.faces
@@ -165,7 +168,8 @@ def _show(arguments: argparse.Namespace, places: Places) -> None:
     for family, settings in profile.base.items():
         method = method_for(settings.lora is not None, opened.has_identity)
         lines.append(
-            f"{family}: {settings.method if settings.method != 'auto' else method}, {len(settings.loras)} LoRA version(s)"
+            f"{family}: {settings.method if settings.method != 'auto' else method}, "
+            f"{len(settings.loras)} LoRA version(s)"
         )
     lines += opened.problems
     if opened.has_identity:
@@ -186,7 +190,8 @@ def _score(arguments: argparse.Namespace, places: Places) -> None:
         except LikenessError as error:
             scores.append(Score(path.name, None, None, None, 0, None, str(error)))
     values = {"character": arguments.name, "mean": mean_similarity(scores), "scores": [s.as_dict() for s in scores]}
-    _say(arguments, summary(scores), values)
+    values["face_model"] = describe_engine(engine)
+    _say(arguments, f"{summary(scores)}\nFace model: {describe_engine(engine)}", values)
 
 
 def _rename(arguments: argparse.Namespace, places: Places) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 from .. import images
 from ..assets import choose_adapter, choose_image_encoder
 from ..character import Character, open_character
-from ..doctor import listed, model_folders
+from ..doctor import Folders, listed
 from ..errors import LikenessError, ModelMissingError
 from ..faces.cache import CachedAnalyser, EmbeddingCache
 from ..faces.face import Analyser, Face, Pipeline
@@ -76,6 +76,10 @@ class NoModel:
     def pipeline(self) -> Pipeline:
         return self._pipeline
 
+    @property
+    def providers(self) -> tuple[str, ...]:
+        return ()
+
     def analyse(self, image: images.RGB8) -> tuple[Face, ...]:
         raise ModelMissingError("no face model is installed, and this picture has no cached face")
 
@@ -88,9 +92,12 @@ def demo(arguments: argparse.Namespace, places: Places) -> int:
     scored = [(title, images.read(SAMPLE / "pictures" / f"{name}.png")) for title, name in pictures]
     python = find_python(places.comfy) if places.comfy else None
     if places.comfy is None or python is None:
-        report.say("No ComfyUI was found (COMFYUI_PATH, the folder this pack sits in, ~/comfy/ComfyUI): nothing was drawn. Left out: the picture.")
+        report.say(
+            "No ComfyUI was found (COMFYUI_PATH, the folder this pack sits in, ~/comfy/ComfyUI): "
+            "nothing was drawn. Left out: the picture."
+        )
     else:
-        drawn = _draw(places.comfy, python, arguments.checkpoint, report)
+        drawn = _draw(places.comfy, places.folders, python, arguments.checkpoint, report)
         scored.insert(0, ("the drawn picture", drawn))
     _score(character, engine, scored, report)
     report.say(f"Files: {report.out}")
@@ -118,7 +125,8 @@ def _sample_character(places: Places, report: Report) -> tuple[Character, Analys
     if not packs:
         engine = CachedAnalyser(NoModel(_pipeline(character)), EmbeddingCache(SAMPLE / "cache"))
     report.say(
-        f"Character {character.profile.name}: {identity.count} references, identity opened from cache in {taken * 1000:.0f} ms. {about}"
+        f"Character {character.profile.name}: {identity.count} references, identity opened from cache "
+        f"in {taken * 1000:.0f} ms. {about}"
     )
     report.values["character"] = {"slug": SLUG, "references": identity.count, "open_ms": round(taken * 1000, 1)}
     return character, engine
@@ -130,14 +138,14 @@ def _pipeline(character: Character) -> Pipeline:
     return character.pipeline
 
 
-def _draw(comfy: Path, python: Path, checkpoint: str | None, report: Report) -> images.RGB8:
+def _draw(comfy: Path, folders: Folders, python: Path, checkpoint: str | None, report: Report) -> images.RGB8:
     """The portrait graph through the queue of a ComfyUI of our own, twice; returns the second picture."""
     base = make_folder(report.out / "comfyui")
-    models = _models(comfy, base, checkpoint, python)
+    models = _models(folders, base, checkpoint, python)
     report.say(models.why)
     gpu = has_gpu(python)
     report.say(f"Starting ComfyUI at {comfy} on the {'GPU' if gpu else 'CPU'} ...")
-    config = _extra_paths(base, report.out / "characters", None if models.standins else comfy / "models")
+    config = _extra_paths(base, report.out / "characters", None if models.standins else folders)
     flags = ["--extra-model-paths-config", config, *([] if gpu else ["--cpu"])]
     env = {} if gpu else {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2))}
     link_pack(base / "custom_nodes")
@@ -163,22 +171,26 @@ def _progress(seconds: float) -> None:
         print(f"\r  {seconds:.0f} s", end="\r", file=sys.stderr, flush=True)
 
 
-def _models(comfy: Path, base: Path, checkpoint: str | None, python: Path) -> Models:
+def _models(folders: Folders, base: Path, checkpoint: str | None, python: Path) -> Models:
     """The user's files when a checkpoint, a FaceID adapter and what it needs fit together, else stand-ins."""
-    folders = model_folders(comfy / "models")
     for name in [checkpoint] if checkpoint else listed(folders.checkpoints):
-        family = checkpoint_family(folders.checkpoints[0] / name)
+        family = next((f for root in folders.checkpoints if (f := checkpoint_family(root / name))), None)
         adapter = choose_adapter(listed(folders.ipadapter), family) if family else None
         encoder = choose_image_encoder(listed(folders.clip_vision))
         if adapter and (encoder or "plus" not in adapter):
             return Models(Files(name, SLUG, adapter), False, f"Drawing with {name} and {adapter}.")
     if checkpoint:
         raise LikenessError(
-            f"The demo cannot draw with {checkpoint!r}: it wants an SD 1.5 or SDXL .safetensors file in {folders.checkpoints[0]} and a "
+            f"The demo cannot draw with {checkpoint!r}: it wants an SD 1.5 or SDXL .safetensors file "
+            f"in {folders.checkpoints[0]} and a "
             f"FaceID adapter for it in {folders.ipadapter[0]}. `likeness doctor` says what is there."
         )
     _make_standins(python, base / "models")
-    why = f"No checkpoint with a fitting FaceID adapter in {comfy / 'models'}: drawing with random stand-in models, so the picture is noise."
+    why = (
+        f"No checkpoint with a fitting FaceID adapter in {folders.checkpoints[-1].parent}: drawing "
+        "with random stand-in "
+        "models, so the picture is noise."
+    )
     return Models(Files(STANDIN_CHECKPOINT, SLUG), True, why)
 
 
@@ -190,13 +202,13 @@ def _make_standins(python: Path, models: Path) -> None:
         raise LikenessError(f"The stand-in models could not be made: {made.stderr.strip().splitlines()[-1:]}")
 
 
-def _extra_paths(base: Path, characters: Path, models: Path | None) -> Path:
+def _extra_paths(base: Path, characters: Path, folders: Folders | None) -> Path:
     """An extra_model_paths.yaml that shows our server the sample character and, if any, the user's models."""
-    sections = [f"likeness_demo:\n  characters: {json.dumps(str(characters))}\n"]
-    if models is not None:
-        rows = "".join(f"  {name}: {name}\n" for name in ("checkpoints", "loras", "ipadapter", "clip_vision", "insightface", "vae"))
-        sections.append(f"comfyui:\n  base_path: {json.dumps(str(models))}\n{rows}")
-    atomic_write(base / "extra_model_paths.yaml", "\n".join(sections).encode())
+    rows = {"characters": [characters]}
+    for kind in ("checkpoints", "loras", "ipadapter", "clip_vision", "insightface") if folders else ():
+        rows[kind] = list(getattr(folders, kind))
+    text = "".join(f"  {kind}: |\n" + "".join(f"    {path}\n" for path in paths) for kind, paths in rows.items())
+    atomic_write(base / "extra_model_paths.yaml", f"likeness_demo:\n{text}".encode())
     return base / "extra_model_paths.yaml"
 
 
@@ -209,7 +221,9 @@ def _score(character: Character, engine: Analyser, pictures: list[tuple[str, ima
         except ModelMissingError as error:
             score = Score(title, None, None, None, 0, None, str(error))
         scores.append(score)
-        atomic_write(report.out / f"scored_{title.split()[0].strip(',').lower()}.png", images.encode_png(labelled(pixels, score)))
+        atomic_write(
+            report.out / f"scored_{title.split()[0].strip(',').lower()}.png", images.encode_png(labelled(pixels, score))
+        )
     report.say("Similarity to Mara Voss (cosine, -1 to 1):")
     for line in summary(scores).splitlines():
         report.say(f"  {line}")

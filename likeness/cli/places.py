@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..doctor import Folders, model_folders
+from ..errors import LikenessError
 from ..faces.analyser import OnnxAnalyser
 from ..faces.cache import CachedAnalyser, EmbeddingCache
 from ..faces.face import Analyser
 from ..faces.packs import find_pack
 from ..library import Library
 from .comfy import find_comfy
+
+log = logging.getLogger(__name__)
 
 OWN = Path.home() / ".likeness"  # where there is no ComfyUI
 
@@ -38,9 +43,39 @@ class Places:
         return CachedAnalyser(OnnxAnalyser(found, provider), EmbeddingCache(self.cache))
 
 
+def with_extra_paths(folders: Folders, config: Path) -> Folders:
+    """The folders of ComfyUI's extra_model_paths.yaml before the standard ones, as ComfyUI's own loader reads it."""
+    if not config.is_file():
+        return folders
+    try:
+        import yaml
+    except ImportError:
+        log.warning("%s was not read (PyYAML is not installed): only the standard folders are searched.", config)
+        return folders
+    try:
+        sections = yaml.safe_load(config.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise LikenessError(f"{config} cannot be read, by ComfyUI neither: {error}") from error
+    for section in sections.values() if isinstance(sections, dict) else ():
+        if isinstance(section, dict):
+            folders = _with_section(folders, section, config.parent)
+    return folders
+
+
+def _with_section(folders: Folders, section: dict[str, object], beside: Path) -> Folders:
+    base = Path(os.path.expandvars(str(section.get("base_path", "")))).expanduser()
+    for key in Folders.__dataclass_fields__:
+        rows = str(section.get(key) or "").splitlines()
+        extra = tuple(beside / base / row.strip() for row in rows if row.strip())
+        folders = replace(folders, **{key: (*extra, *getattr(folders, key))})
+    return folders
+
+
 def places_of(arguments: argparse.Namespace) -> Places:
     comfy = find_comfy()
     folders = model_folders(comfy / "models" if comfy else OWN)
+    if comfy:
+        folders = with_extra_paths(folders, comfy / "extra_model_paths.yaml")
     if arguments.library:
         folders = replace(folders, characters=(Path(arguments.library),))
     if arguments.face_models:

@@ -111,6 +111,10 @@ class CachedAnalyser:
     def pipeline(self) -> Pipeline:
         return self._analyser.pipeline
 
+    @property
+    def providers(self) -> tuple[str, ...]:
+        return self._analyser.providers
+
     def analyse(self, image: RGB8) -> tuple[Face, ...]:
         pipeline = self.pipeline
         faces = self._cache.get(image, pipeline)

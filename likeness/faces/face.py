@@ -101,9 +101,19 @@ class Analyser(Protocol):
     @property
     def pipeline(self) -> Pipeline: ...
 
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Where the models really run, best first; () while no model was opened."""
+        ...
+
     def analyse(self, image: RGB8) -> tuple[Face, ...]:
         """All faces, largest first, ties by left edge; () when there is none."""
         ...
+
+
+def describe_engine(analyser: Analyser) -> str:
+    """For reports: "buffalo_l on CPUExecutionProvider", or that every answer came from the cache."""
+    return f"{analyser.pipeline.pack} " + (f"on {analyser.providers[0]}" if analyser.providers else "from cache")
 
 
 def ordered(faces: Iterable[Face]) -> tuple[Face, ...]:

@@ -74,7 +74,7 @@ class InsightFaceEngine:
 
 def _model_zoo() -> Any:
     try:
-        from insightface import model_zoo
+        import insightface.model_zoo as model_zoo
     except ImportError as error:
         raise ModelMissingError(
             f"The backend 'insightface' needs the package of that name, which cannot be loaded ({error}): "

@@ -35,7 +35,9 @@ def face_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def call(face_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+def call(
+    face_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Call:
     """Run a command in a library of its own; gives (exit code, stdout, stderr)."""
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     monkeypatch.setattr("likeness.cli.places.OWN", tmp_path / "own")
@@ -117,7 +119,11 @@ def test_doctor_names_the_folder_searched_and_what_lies_there(call: Call, tmp_pa
     code, out, _ = call("doctor")
     assert code == 1
     line = next(row for row in out.splitlines() if row.startswith("missing FaceID sd15"))
-    assert str(adapters) in line and "ip-adapter-plus_sd15.safetensors" in line and "ip-adapter-faceid-plusv2_sd15.bin" in line
+    assert (
+        str(adapters) in line
+        and "ip-adapter-plus_sd15.safetensors" in line
+        and "ip-adapter-faceid-plusv2_sd15.bin" in line
+    )
 
 
 def test_demo_without_comfyui_says_what_was_left_out(

@@ -19,7 +19,18 @@ NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.sendto")
 # id of every node -> ids of its inputs and outputs, in order. A change here breaks saved graphs.
 INTERFACE = {
     "LikenessCreateCharacter": (
-        ["images", "name", "trigger", "class_word", "description", "negative", "if_exists", "lora", "face_model", "provider"],
+        [
+            "images",
+            "name",
+            "trigger",
+            "class_word",
+            "description",
+            "negative",
+            "if_exists",
+            "lora",
+            "face_model",
+            "provider",
+        ],
         ["CHARACTER", "faces", "report"],
     ),
     "LikenessLoadCharacter": (["character"], ["CHARACTER", "reference", "name"]),
@@ -32,7 +43,10 @@ INTERFACE = {
         ["character", "model", "method"],
         ["steps", "cfg", "sampler_name", "scheduler", "width", "height", "denoise"],
     ),
-    "LikenessScoreLikeness": (["images", "character", "face_model", "provider"], ["SCORES", "mean", "preview", "report"]),
+    "LikenessScoreLikeness": (
+        ["images", "character", "face_model", "provider"],
+        ["SCORES", "mean", "preview", "report"],
+    ),
 }
 
 
@@ -63,6 +77,10 @@ def test_every_input_and_output_has_a_tooltip(schemas: dict[str, Any]) -> None:
     assert without == []
 
 
+def test_every_node_has_a_help_page(schemas: dict[str, Any]) -> None:
+    assert {p.stem for p in (ROOT / "js" / "docs").glob("*.md")} == set(schemas)
+
+
 def test_every_node_can_be_found(schemas: dict[str, Any]) -> None:
     for name, schema in schemas.items():
         assert name.startswith("Likeness")
@@ -81,7 +99,8 @@ import comfy_config.config_parser, safetensors.torch  # what ComfyUI loads itsel
 from comfy_api.latest import io
 network, before = [], set(sys.modules)
 sys.addaudithook(lambda event, about: network.append(event) if event in sys.argv[3].split(",") else None)
-spec = importlib.util.spec_from_file_location("likeness_pack", sys.argv[2] + "/__init__.py", submodule_search_locations=[sys.argv[2]])
+init, folders = sys.argv[2] + "/__init__.py", [sys.argv[2]]
+spec = importlib.util.spec_from_file_location("likeness_pack", init, submodule_search_locations=folders)
 pack = importlib.util.module_from_spec(spec)
 sys.modules["likeness_pack"] = pack
 spec.loader.exec_module(pack)

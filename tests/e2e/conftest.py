@@ -82,7 +82,10 @@ def make_base(base: Path) -> Path:
     shutil.copytree(ROOT / "tests" / "e2e" / "probe_pack", base / "custom_nodes" / "likeness_probe")
     (base / "input").mkdir()
     for n in (1, 2, 3):
-        shutil.copy(ROOT / "sample" / "characters" / "mara_voss" / "references" / f"00{n}.png", base / "input" / f"photo_{n}.png")
+        shutil.copy(
+            ROOT / "sample" / "characters" / "mara_voss" / "references" / f"00{n}.png",
+            base / "input" / f"photo_{n}.png",
+        )
     return base
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,7 +46,14 @@ def character(server: Running) -> str:
 
 def test_all_nodes_are_registered(server: Running) -> None:
     known = server.client.object_info()
-    wanted = {"CreateCharacter", "LoadCharacter", "ApplyCharacter", "CharacterPrompt", "CharacterSampling", "ScoreLikeness"}
+    wanted = {
+        "CreateCharacter",
+        "LoadCharacter",
+        "ApplyCharacter",
+        "CharacterPrompt",
+        "CharacterSampling",
+        "ScoreLikeness",
+    }
     assert {f"Likeness{name}" for name in wanted} <= set(known)
     assert "IMPORT FAILED" not in server.log.read_text(errors="replace")
 
@@ -95,15 +101,19 @@ def test_lora_and_faceid_together_with_a_score(server: Running, character: str) 
     result = server.run(graph("lora_faceid_score"))
     (score,) = result.outputs["12"]["likeness_scores"]
     assert score["faces"] == 1 and -1.0 <= score["similarity"] <= 1.0
-    assert result.outputs["12"]["likeness_mean"] == [score["similarity"]] or abs(
-        result.outputs["12"]["likeness_mean"][0] - score["similarity"]
-    ) < 1e-3
+    assert (
+        result.outputs["12"]["likeness_mean"] == [score["similarity"]]
+        or abs(result.outputs["12"]["likeness_mean"][0] - score["similarity"]) < 1e-3
+    )
     assert "lora_faceid" in server.log.read_text(errors="replace")
 
 
 def test_strengths_changed_three_times_and_back_give_the_same_bytes(server: Running, character: str) -> None:
     def draw(weight: float) -> bytes:
-        custom = {"LikenessApplyCharacter.strengths": "custom", "LikenessApplyCharacter.strengths.faceid_weight": weight}
+        custom = {
+            "LikenessApplyCharacter.strengths": "custom",
+            "LikenessApplyCharacter.strengths.faceid_weight": weight,
+        }
         return server.picture(server.run(graph("portrait", **custom))).tobytes()
 
     first = draw(0.5)
@@ -120,7 +130,9 @@ def test_an_edited_profile_runs_again_and_an_unchanged_one_does_not(server: Runn
     profile = server.characters / character / "profile.toml"
     before = profile.read_bytes()
     try:
-        profile.write_bytes(before + b'description = "blue hair"\n' if b"[" not in before else b'description = "x"\n' + before)
+        profile.write_bytes(
+            before + b'description = "blue hair"\n' if b"[" not in before else b'description = "x"\n' + before
+        )
         assert load not in server.cached(server.run(graph("portrait")))
     finally:
         profile.write_bytes(before)

@@ -25,9 +25,7 @@ State = dict[str, Tensor]
         ("sd15", "plus", 4, "FaceID Plus V2.safetensors", "faceid_plus_v2", "file name"),
     ],
 )
-def test_variants_are_recognised(
-    family: str, kind: str, tokens: int, name: str, variant: str, v2_from: str
-) -> None:
+def test_variants_are_recognised(family: str, kind: str, tokens: int, name: str, variant: str, v2_from: str) -> None:
     adapter = faceid.read_adapter(state_dict(family, kind, tokens=tokens), name=name)
     assert (adapter.family, adapter.variant, adapter.tokens) == (family, variant, tokens)
     assert adapter.plus_v2_from == v2_from

@@ -30,9 +30,7 @@ def binary(flat: dict[str, torch.Tensor], tmp_path: Path) -> Path:
     return path
 
 
-def test_both_formats_hold_the_same_adapter(
-    flat: dict[str, torch.Tensor], binary: Path, tmp_path: Path
-) -> None:
+def test_both_formats_hold_the_same_adapter(flat: dict[str, torch.Tensor], binary: Path, tmp_path: Path) -> None:
     safe = tmp_path / "ip-adapter-faceid_sd15.safetensors"
     safetensors.torch.save_file(flat, safe)
     legacy = tmp_path / "legacy.bin"
@@ -96,9 +94,7 @@ def test_a_plain_pickle_is_refused_and_never_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".safetensors"])
-@pytest.mark.parametrize(
-    "content", [b"", b"garbage" * 99, b"PK\x03\x04" + bytes(99), b"\xff" * 99, bytes(99)]
-)
+@pytest.mark.parametrize("content", [b"", b"garbage" * 99, b"PK\x03\x04" + bytes(99), b"\xff" * 99, bytes(99)])
 def test_garbage_is_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
     path = tmp_path / f"a{suffix}"
     path.write_bytes(content)
@@ -108,9 +104,7 @@ def test_garbage_is_refused(tmp_path: Path, suffix: str, content: bytes) -> None
 
 @pytest.mark.parametrize("kept", [0.01, 0.5, 0.999])
 @pytest.mark.parametrize("suffix", [".bin", ".safetensors"])
-def test_a_truncated_file_is_refused(
-    flat: dict[str, torch.Tensor], tmp_path: Path, suffix: str, kept: float
-) -> None:
+def test_a_truncated_file_is_refused(flat: dict[str, torch.Tensor], tmp_path: Path, suffix: str, kept: float) -> None:
     path = tmp_path / f"a{suffix}"
     if suffix == ".bin":
         torch.save(nested(flat), path)

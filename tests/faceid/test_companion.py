@@ -72,9 +72,7 @@ def test_a_damaged_lora_is_refused() -> None:
         ("faceid_portrait", "sd15", None),
     ],
 )
-def test_each_published_adapter_finds_its_own_companion(
-    variant: str, family: str, expected: str | None
-) -> None:
+def test_each_published_adapter_finds_its_own_companion(variant: str, family: str, expected: str | None) -> None:
     assert faceid.companion_name(variant, family, PUBLISHED) == expected
     assert faceid.companion_name(variant, family, reversed(PUBLISHED)) == expected
 

@@ -188,12 +188,8 @@ def test_nan_with_a_right_checksum_is_refused(identity: CompiledIdentity) -> Non
         struct.pack("<Q", 1 << 63) + b"{}",
         safetensors.torch.save({"keys": torch.zeros(1), "values": torch.zeros(1)}),
         safetensors.torch.save({"keys": torch.zeros(1)}, {"likeness_identity": "{}"}),
-        safetensors.torch.save(
-            {"keys": torch.zeros(1), "values": torch.zeros(1)}, {"likeness_identity": "["}
-        ),
-        safetensors.torch.save(
-            {"keys": torch.zeros(1), "values": torch.zeros(1)}, {"likeness_identity": "{}"}
-        ),
+        safetensors.torch.save({"keys": torch.zeros(1), "values": torch.zeros(1)}, {"likeness_identity": "["}),
+        safetensors.torch.save({"keys": torch.zeros(1), "values": torch.zeros(1)}, {"likeness_identity": "{}"}),
         None,
         "text",
     ],

@@ -54,9 +54,7 @@ def test_tokens_equal_the_authors_code(
     model = authors["MLPProjModel" if kind == "mlp" else "ProjPlusModel"](
         cross_attention_dim=width, id_embeddings_dim=512, num_tokens=tokens
     )
-    model.load_state_dict(
-        {k[len("image_proj.") :]: v for k, v in flat.items() if k.startswith("image_proj.")}
-    )
+    model.load_state_dict({k[len("image_proj.") :]: v for k, v in flat.items() if k.startswith("image_proj.")})
     image, empty = hidden_states(1), hidden_states(2)
     ours = faceid.identity_tokens(adapter, embedding(), image, empty)
     for row, (e, h) in enumerate([(embedding(), image), (torch.zeros(1, 512), empty)]):

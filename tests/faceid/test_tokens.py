@@ -51,9 +51,7 @@ def test_a_low_precision_embedding_is_projected_in_float32(plain: faceid.Adapter
         (embedding() * float("nan"), "NaN"),
     ],
 )
-def test_an_embedding_that_faceid_cannot_take_is_named(
-    plain: faceid.Adapter, bad: torch.Tensor, message: str
-) -> None:
+def test_an_embedding_that_faceid_cannot_take_is_named(plain: faceid.Adapter, bad: torch.Tensor, message: str) -> None:
     with pytest.raises(faceid.FaceIDError, match=message):
         faceid.identity_tokens(plain, bad)
 

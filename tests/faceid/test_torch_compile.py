@@ -35,8 +35,7 @@ def test_compiled_models_render_what_eager_ones_do(
     model, call = comfy_unet.small_model("sd15"), comfy_unet.Call("sd15", size=8)
     adapter = faceid.read_adapter(state_dict("sd15"), name="a.bin")
     faces = [
-        faceid.compile_identity(adapter, faceid.identity_tokens(adapter, embedding(i)), identity=str(i))
-        for i in (0, 1)
+        faceid.compile_identity(adapter, faceid.identity_tokens(adapter, embedding(i)), identity=str(i)) for i in (0, 1)
     ]
     graphs = []
 

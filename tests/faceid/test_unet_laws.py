@@ -149,9 +149,7 @@ def test_the_source_of_the_clone_is_untouched(at: SimpleNamespace, apply: Callab
     assert torch.equal(at.call.run(first, [1, 0]), kept)
 
 
-def test_changing_strengths_and_going_back_is_bit_identical(
-    sd15: SimpleNamespace, apply: Callable[..., Any]
-) -> None:
+def test_changing_strengths_and_going_back_is_bit_identical(sd15: SimpleNamespace, apply: Callable[..., Any]) -> None:
     first = sd15.call.run(apply(sd15.model, sd15.identity), [1, 0])
     for weight, weight_v2 in ((0.3, 0.0), (1.2, 2.0), (0.0, 1.0)):
         other = apply(sd15.model, sd15.identity, weight=weight, weight_v2=weight_v2)
@@ -180,9 +178,7 @@ def test_every_chunk_gets_what_it_gets_alone(
         assert relative(together[i], alone.run(patched, [1 - min(cond, 1)])) > 1e-3
 
 
-def test_a_call_without_cond_or_uncond_counts_as_cond(
-    sd15: SimpleNamespace, apply: Callable[..., Any]
-) -> None:
+def test_a_call_without_cond_or_uncond_counts_as_cond(sd15: SimpleNamespace, apply: Callable[..., Any]) -> None:
     patched = apply(sd15.model, sd15.identity)
     assert torch.equal(sd15.call.run(patched, None), sd15.call.run(patched, [0]))
 
@@ -197,9 +193,7 @@ def test_the_window_is_closed_on_both_sides(sd15: SimpleNamespace, apply: Callab
         assert torch.equal(call.run(windowed, [1, 0]), call.run(always if inside else sd15.model, [1, 0]))
 
 
-def test_the_window_is_that_of_the_model_being_sampled(
-    sd15: SimpleNamespace, apply: Callable[..., Any]
-) -> None:
+def test_the_window_is_that_of_the_model_being_sampled(sd15: SimpleNamespace, apply: Callable[..., Any]) -> None:
     import comfy.model_sampling as sampling
 
     class Louder(sampling.ModelSamplingDiscrete, sampling.EPS):
@@ -254,9 +248,7 @@ def test_a_patch_of_another_pack_stays_at_work_under_either_key(
     assert held.previous is not None
 
 
-def test_a_pack_that_comes_later_finds_our_patch_and_its_advice(
-    at: SimpleNamespace, apply: Callable[..., Any]
-) -> None:
+def test_a_pack_that_comes_later_finds_our_patch_and_its_advice(at: SimpleNamespace, apply: Callable[..., Any]) -> None:
     """IPAdapter_plus looks a layer up by (block, id) on SD 1.5 and by (block, id, depth) on SDXL."""
     attn2 = apply(at.model, at.identity).model_options["transformer_options"]["patches_replace"]["attn2"]
     key = ("input", 4) if at.family == "sd15" else ("input", 4, 0)
@@ -278,9 +270,7 @@ def test_attention_overrides_reach_every_layer(at: SimpleNamespace, apply: Calla
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_another_compute_dtype_works(
-    sd15: SimpleNamespace, apply: Callable[..., Any], dtype: torch.dtype
-) -> None:
+def test_another_compute_dtype_works(sd15: SimpleNamespace, apply: Callable[..., Any], dtype: torch.dtype) -> None:
     exact = sd15.call.run(apply(sd15.model, sd15.identity), [1, 0])
     for late in (True, False):
         model = sd15.model.clone()
@@ -305,9 +295,7 @@ def test_sampling_with_comfyuis_own_sampler(sd15: SimpleNamespace, apply: Callab
     assert relative(comfy_unet.sample(patched, "sd15", cfg=1.0), first) > 1e-3
 
 
-def test_the_window_is_decided_once_per_call_of_the_unet(
-    sd15: SimpleNamespace, apply: Callable[..., Any]
-) -> None:
+def test_the_window_is_decided_once_per_call_of_the_unet(sd15: SimpleNamespace, apply: Callable[..., Any]) -> None:
     asked = []
     sampling = sd15.model.model.model_sampling
     original = sampling.percent_to_sigma
@@ -346,9 +334,7 @@ def test_the_wrong_base_family_is_refused(
     assert faceid.check_family(models["sd15"], identities["sd15"]) == "sd15"
 
 
-def test_a_cut_down_model_is_refused(
-    identities: dict[str, faceid.CompiledIdentity], apply: Callable[..., Any]
-) -> None:
+def test_a_cut_down_model_is_refused(identities: dict[str, faceid.CompiledIdentity], apply: Callable[..., Any]) -> None:
     depth = {
         "transformer_depth": [0, 0, 2, 2, 4, 4],
         "transformer_depth_output": [0, 0, 0, 1, 1, 2, 10, 4, 4],
@@ -361,9 +347,7 @@ def test_a_cut_down_model_is_refused(
 def test_a_model_without_cross_attention_is_refused(
     identities: dict[str, faceid.CompiledIdentity], apply: Callable[..., Any]
 ) -> None:
-    flux = SimpleNamespace(
-        model=SimpleNamespace(model_config=SimpleNamespace(unet_config={"image_model": "flux"}))
-    )
+    flux = SimpleNamespace(model=SimpleNamespace(model_config=SimpleNamespace(unet_config={"image_model": "flux"})))
     for model in (flux, SimpleNamespace(), None):
         with pytest.raises(faceid.AdapterFamilyError, match="no text cross-attention"):
             apply(model, identities["sd15"])

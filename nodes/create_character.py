@@ -12,7 +12,7 @@ from ..likeness.library import Library
 from ..likeness.lora_file import attach
 from ..likeness.paths import slug_of
 from . import host
-from .types import CharacterType
+from .types import CharacterType, backend_input, face_model_input, provider_input
 
 ADD, STOP = "add the pictures", "stop"
 NO_LORA = "none"
@@ -22,7 +22,6 @@ MAX_PICTURES = 50  # sockets; each takes a batch
 class CreateCharacter(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        packs = [p.name for p in host.face_packs()]
         return io.Schema(
             node_id="LikenessCreateCharacter",
             display_name="Create Character",
@@ -88,22 +87,9 @@ class CreateCharacter(io.ComfyNode):
                     optional=True,
                     tooltip="A LoRA trained on this character, in models/loras; becomes its newest version.",
                 ),
-                io.Combo.Input(
-                    "face_model",
-                    options=[host.AUTO, *packs],
-                    default=host.AUTO,
-                    optional=True,
-                    tooltip="Face-model pack in models/insightface/models. FaceID adapters want buffalo_l.",
-                ),
-                io.Combo.Input(
-                    "provider",
-                    options=["cpu", "auto", "cuda"],
-                    default="cpu",
-                    optional=True,
-                    advanced=True,
-                    tooltip="Where the face model runs. A picture takes well under a second on the "
-                    "CPU, and is analysed once.",
-                ),
+                face_model_input("Face-model pack in models/insightface/models. FaceID adapters want buffalo_l."),
+                provider_input(),
+                backend_input(),
             ],
             outputs=[
                 CharacterType.Output("CHARACTER", display_name="character", tooltip="The character, saved."),
@@ -136,14 +122,17 @@ class CreateCharacter(io.ComfyNode):
         lora: str = NO_LORA,
         face_model: str = host.AUTO,
         provider: str = "cpu",
+        backend: str = host.BACKENDS[0],
     ) -> io.NodeOutput:
         library, slug, pictures = host.library(), slug_of(name), named_pictures(images)
         step = host.progress(len(pictures))
         if if_exists == ADD and library.exists(slug):
-            engine = host.analyser(library.get(slug).face_model if face_model == host.AUTO else face_model, provider)
+            engine = host.analyser(
+                library.get(slug).face_model if face_model == host.AUTO else face_model, provider, backend
+            )
             made = add_references(library, slug, pictures, engine, step)
         else:
-            engine = host.analyser(face_model, provider)
+            engine = host.analyser(face_model, provider, backend)
             texts = {"trigger": trigger, "class_word": class_word, "description": description, "negative": negative}
             made = create_character(library, draft(name, slug, **texts), pictures, engine, step)
         character = made.character if lora == NO_LORA else attach_lora(library, slug, lora)

@@ -23,9 +23,10 @@ from ..likeness.hashes import FileHashes
 from ..likeness.library import Library
 
 AUTO = "auto"
+BACKENDS = ("likeness", "insightface")
 _FOLDERS = ("characters", "ipadapter", "insightface")  # ours, or registered by other packs too
 _hashes: list[FileHashes] = []  # at most one
-_analysers: dict[tuple[FacePack, str], CachedAnalyser] = {}  # at most one: a pack holds up to 400 MB
+_analysers: dict[tuple[FacePack, str, str], CachedAnalyser] = {}  # at most one: a pack holds up to 400 MB
 
 
 def register_folders() -> None:
@@ -78,16 +79,19 @@ def _face_roots() -> list[Path]:
     return [Path(p) for p in folder_paths.get_folder_paths("insightface")]
 
 
-def analyser(pack_name: str = "", provider: str = "cpu") -> CachedAnalyser:
+def analyser(pack_name: str = "", provider: str = "cpu", backend: str = BACKENDS[0]) -> CachedAnalyser:
     """The face model of that name, the best installed for "" or "auto". ModelMissingError when there is none."""
-    from ..likeness.faces.analyser import OnnxAnalyser  # not at start-up: most graphs never analyse a face
+    # Not at start-up: most graphs never analyse a face.
+    from ..likeness.faces.analyser import OnnxAnalyser
+    from ..likeness.faces.insightface_backend import InsightFaceAnalyser
 
     pack = find_pack(pack_name or AUTO, _face_roots())
-    key = (pack, provider)
+    key = (pack, provider, backend)
     if key not in _analysers:
         cache = EmbeddingCache(_private_folder() / "faces")
         _analysers.clear()
-        _analysers[key] = CachedAnalyser(OnnxAnalyser(pack, provider), cache)
+        kind = OnnxAnalyser if backend == BACKENDS[0] else InsightFaceAnalyser
+        _analysers[key] = CachedAnalyser(kind(pack, provider), cache)
     return _analysers[key]
 
 

@@ -12,7 +12,7 @@ from ..likeness.character import Character, with_encoder
 from ..likeness.faces.face import describe_engine
 from ..likeness.scoring import mean_similarity, score_images, summary
 from . import host
-from .types import CharacterType, ScoresType
+from .types import CharacterType, ScoresType, backend_input, face_model_input, provider_input
 
 
 class ScoreLikeness(io.ComfyNode):
@@ -30,23 +30,13 @@ class ScoreLikeness(io.ComfyNode):
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to measure."),
                 CharacterType.Input("character", tooltip="Whom they should show."),
-                io.Combo.Input(
-                    "face_model",
-                    options=[host.AUTO, *(p.name for p in host.face_packs())],
-                    default=host.AUTO,
-                    optional=True,
-                    tooltip="Face-model pack that measures. auto: the one the character was made "
+                face_model_input(
+                    "Face-model pack that measures. auto: the one the character was made "
                     "with. Another one gives an "
-                    "independent figure, since FaceID steers towards its own.",
+                    "independent figure, since FaceID steers towards its own."
                 ),
-                io.Combo.Input(
-                    "provider",
-                    options=["cpu", "auto", "cuda"],
-                    default="cpu",
-                    optional=True,
-                    advanced=True,
-                    tooltip="Where the face model runs.",
-                ),
+                provider_input(),
+                backend_input(),
             ],
             outputs=[
                 ScoresType.Output(
@@ -68,9 +58,16 @@ class ScoreLikeness(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, images: torch.Tensor, character: Character, face_model: str = host.AUTO, provider: str = "cpu"
+        cls,
+        images: torch.Tensor,
+        character: Character,
+        face_model: str = host.AUTO,
+        provider: str = "cpu",
+        backend: str = host.BACKENDS[0],
     ) -> io.NodeOutput:
-        engine = host.analyser(character.profile.face_model if face_model == host.AUTO else face_model, provider)
+        engine = host.analyser(
+            character.profile.face_model if face_model == host.AUTO else face_model, provider, backend
+        )
         measured = with_encoder(character, engine)
         named = [(f"image {i}", pixels) for i, pixels in enumerate(host.to_pixels(images), 1)]
         scores = score_images(named, engine, measured.identity, measured.faces, host.progress(len(named)))

@@ -99,7 +99,12 @@ def test_the_reader_of_this_test_sees_the_pack() -> None:
 
 
 def test_the_domain_needs_neither_torch_nor_comfyui() -> None:
-    assert breaches("likeness", DOMAIN | RUNTIMES) == []
+    assert breaches("likeness", DOMAIN | RUNTIMES | {"yaml"}) == []
+
+
+def test_yaml_belongs_to_the_command_line() -> None:
+    """It reads ComfyUI's extra_model_paths.yaml; the pack itself reads no YAML."""
+    assert {f for f in files("likeness") for _, m in foreign(f) if top(m) == "yaml"} == {"likeness/cli/places.py"}
 
 
 @pytest.mark.parametrize("runtime", sorted(RUNTIMES))

@@ -72,6 +72,7 @@ def create_character(
         lora="none",
         face_model=face_model,
         provider="cpu",
+        backend="likeness",
     )
     graph.add("PreviewImage", "Aligned faces", images=[made, 1])
     return graph.nodes
@@ -96,6 +97,7 @@ def lora_faceid_score(
         character=character,
         face_model=face_model,
         provider="cpu",
+        backend="likeness",
     )
     graph.add("PreviewImage", "Scored picture", images=[score, 2])
     return graph.nodes

@@ -30,6 +30,8 @@ INTERFACE = {
             "lora",
             "face_model",
             "provider",
+            "backend",
+            "backend",
         ],
         ["CHARACTER", "faces", "report"],
     ),
@@ -44,7 +46,7 @@ INTERFACE = {
         ["steps", "cfg", "sampler_name", "scheduler", "width", "height", "denoise"],
     ),
     "LikenessScoreLikeness": (
-        ["images", "character", "face_model", "provider"],
+        ["images", "character", "face_model", "provider", "backend"],
         ["SCORES", "mean", "preview", "report"],
     ),
 }

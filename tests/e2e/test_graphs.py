@@ -179,3 +179,82 @@ def plain_character(server: Running) -> str:
 
 def test_nothing_is_written_outside_the_library(server: Running, character: str) -> None:
     assert not (server.base / "models" / "evil").exists() and not list(server.base.rglob("evil*"))
+
+
+BROKEN_PROFILES = {
+    "missing LoRA": (
+        '[[base.sd15.loras]]\nfile = "gone_v1.safetensors"\nversion = 1\n',
+        "gone_v1.safetensors' is not in models/loras",
+    ),
+    "LoRA of another family": (
+        '[[base.sd15.loras]]\nfile = "mara_voss_sdxl.safetensors"\nversion = 1\n',
+        "LoRA for sdxl, but the model is sd15",
+    ),
+    "missing adapter": (
+        '[base.sd15.faceid]\nadapter = "gone.bin"\n',
+        "gone.bin' is not in models/ipadapter",
+    ),
+    "unknown sampler": ('[base.sd15.sampling]\nsampler = "fastest"\n', "sampling.sampler is 'fastest'"),
+    "two mistakes": (
+        "[base.sd15.strengths]\nstart = 7\nfaceid_wight = 1\n",
+        "strengths.start: .*; .*did you mean `faceid_weight`",
+    ),
+    "no TOML": ("[[[", "not valid TOML"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_PROFILES)
+def test_a_broken_profile_is_named_with_field_and_remedy(server: Running, character: str, case: str) -> None:
+    text, words = BROKEN_PROFILES[case]
+    slug = plain_character(server)
+    profile = server.characters / slug / "profile.toml"
+    before = profile.read_bytes()
+    try:
+        profile.write_bytes(before + text.encode())
+        with pytest.raises(ServerError, match=words):
+            server.run(graph("portrait", **{"LikenessLoadCharacter.character": slug}))
+    finally:
+        profile.write_bytes(before)
+
+
+def test_a_missing_companion_lora_is_rebuilt_from_the_adapter(server: Running, character: str) -> None:
+    """It carries the same numbers, so the picture is the same."""
+    seed = {"KSampler.seed": 5}
+    expected = server.picture(server.run(graph("portrait", **seed)))
+    lora = server.base / "models" / "loras" / "ip-adapter-faceid-plusv2_sd15_lora.safetensors"
+    hidden = lora.with_suffix(".hidden")
+    lora.rename(hidden)
+    try:
+        server.forget()
+        rebuilt = server.picture(server.run(graph("portrait", **seed)))
+    finally:
+        hidden.rename(lora)
+    np.testing.assert_allclose(rebuilt.astype(int), expected.astype(int), atol=1)
+    assert "rebuilt from the adapter" in server.log.read_text(errors="replace")
+
+
+def test_a_character_of_lora_and_words_alone_can_be_drawn(server: Running, character: str) -> None:
+    folder = server.characters / "words"
+    folder.mkdir()
+    lora = '[[base.sd15.loras]]\nfile = "mara_voss_sd15.safetensors"\nversion = 1\n'
+    (folder / "profile.toml").write_text(
+        f'schema_version = 1\nname = "Words"\nslug = "words"\ntrigger = "mara"\n{lora}'
+    )
+    picture = server.picture(server.run(graph("portrait", **{"LikenessLoadCharacter.character": "words"})))
+    assert picture.std() > 1
+    assert "Words on sd15: lora_only" in server.log.read_text(errors="replace")
+
+
+def test_a_replaced_adapter_is_compiled_again(server: Running, character: str) -> None:
+    name = "swapped.bin"
+    adapters = server.base / "models" / "ipadapter"
+    choose = {"LikenessApplyCharacter.adapter": name}
+    try:
+        (adapters / name).write_bytes((adapters / "ip-adapter-faceid_sd15.bin").read_bytes())
+        first = server.picture(server.run(graph("portrait", **choose)))
+        (adapters / name).write_bytes((adapters / "ip-adapter-faceid-plusv2_sd15.bin").read_bytes())
+        with pytest.raises(ServerError, match="Plus"):  # the name does not tell Plus from Plus V2
+            server.run(graph("portrait", **choose))
+        assert first.std() > 1
+    finally:
+        (adapters / name).unlink()

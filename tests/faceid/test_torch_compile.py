@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,11 +20,10 @@ def fresh_dynamo() -> Iterator[None]:
     torch._dynamo.reset()
 
 
+@pytest.mark.soak
 def test_compiled_models_render_what_eager_ones_do(
     comfy_attention: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not os.environ.get("LIKENESS_SLOW_TESTS"):
-        pytest.skip("takes half a minute; set LIKENESS_SLOW_TESTS=1")
     import comfy.ldm.modules.attention as attention
     from comfy_api.torch_helpers import set_torch_compile_wrapper
     from comfy_extras.nodes_torch_compile import skip_torch_compile_dict

@@ -31,7 +31,6 @@ INTERFACE = {
             "face_model",
             "provider",
             "backend",
-            "backend",
         ],
         ["CHARACTER", "faces", "report"],
     ),

@@ -75,7 +75,8 @@ def import_zip(library: Library, path: Path, name: str | None = None) -> Profile
                 profile = profile.model_copy(update={"name": name, "slug": slug_of(name)})
             _unpack(library, profile, archive, entries)
     except _UNREADABLE as error:
-        raise LibraryError(f"{path.name}: not a readable zip file ({error}): export or download it again.") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise LibraryError(f"{path.name}: not a readable zip file ({reason}): export or download it again.") from error
     return profile
 
 

@@ -71,6 +71,11 @@ class Character:
         return images.read(inside(self.folder, ranked[0].file)) if ranked else None
 
 
+def lost_references(character: Character) -> list[str]:
+    """References whose picture is gone; their faces are kept and used."""
+    return [r.file for r in character.profile.references if _size(inside(character.folder, r.file)) is None]
+
+
 def state_digest(library: Library, slug: str) -> str:
     """sha256, hex, of the character as it lies on disk; cheap, and changes with an edit only.
 
@@ -116,7 +121,9 @@ def open_character(library: Library, slug: str, analyser: Callable[[str], Analys
             problems.append(str(error))
     elif missing:
         problems = [f"{r.file} has no face embedding, or was replaced since." for r in missing]
-    faces = tuple(ReferenceFace(r.file, r.weight, known[r.file]) for r in profile.references if r.file in known)
+    faces = tuple(
+        ReferenceFace(r.file, r.weight, known[r.file], r.source) for r in profile.references if r.file in known
+    )
     return Character(profile, folder, pipeline if faces else None, faces, tuple(problems))
 
 
@@ -202,6 +209,8 @@ def with_encoder(character: Character, analyser: Analyser) -> Character:
         return character
     found, problems = embed(character.folder, character.profile.references, analyser, [])
     faces = tuple(
-        ReferenceFace(r.file, r.weight, found[r.file]) for r in character.profile.references if r.file in found
+        ReferenceFace(r.file, r.weight, found[r.file], r.source)
+        for r in character.profile.references
+        if r.file in found
     )
     return Character(character.profile, character.folder, analyser.pipeline, faces, tuple(problems))

@@ -18,7 +18,7 @@ from .character import REFERENCES, Character, open_character, read_faces, with_e
 from .errors import FaceError, LikenessError
 from .faces.face import Analyser, Face, Vector, choose, cosine
 from .files import atomic_write, delete_file
-from .identity import weighted_mean
+from .identity import OUTLIER, weighted_mean
 from .library import PROFILE, Library
 from .paths import inside, slug_of
 from .profile import Profile, Reference
@@ -77,6 +77,7 @@ def create_character(
     LibraryError when the name is taken, FaceError when no picture shows a face; nothing is written then.
     """
     library.check_free(draft.slug)
+    library.sweep()
     selection = _select(pictures, analyser, None, set(), progress)
     if not selection.chosen:
         raise FaceError("No picture shows a face, so no character was made. " + " ".join(selection.notes))
@@ -91,12 +92,19 @@ def add_references(
     pictures: Sequence[NamedImage],
     analyser: Analyser,
     progress: Progress = lambda done: None,
+    unlike: bool = False,
 ) -> Creation:
-    """More pictures for a character. Those it has already are left out; none usable is no error."""
+    """More pictures for a character. Those it has already are left out; none usable is no error.
+
+    A face less alike than `identity.OUTLIER` to the character is left out too, unless `unlike` is set: several
+    pictures of one other person would vouch for one another.
+    """
     character = with_encoder(open_character(library, slug, lambda pack: analyser), analyser)
     known = set(_known_pictures(character))
     identity = character.identity.vector if character.has_identity else None
     selection = _select(pictures, analyser, identity, known, progress)
+    if identity is not None and not unlike:
+        selection = _without_strangers(selection, identity, character.profile.name)
     if not selection.chosen:
         return Creation(character, (), tuple(selection.notes))
     with library.lock(slug):
@@ -136,6 +144,21 @@ def _select(
     return selection
 
 
+def _without_strangers(selection: _Selection, identity: Vector, name: str) -> _Selection:
+    kept, notes = [], list(selection.notes)
+    for chosen in selection.chosen:
+        alike = cosine(chosen.face.embedding, identity)
+        if alike >= OUTLIER:
+            kept.append(chosen)
+        else:
+            notes.append(
+                f"{chosen.image.name}: does not look like {name} (similarity {alike:.2f}, below "
+                f"{OUTLIER:.2f}), so it was "
+                "left out. Add it even if unlike when it does show this character."
+            )
+    return _Selection(kept, notes)
+
+
 def _anchor(found: Sequence[Sequence[Face]], chosen: Sequence[_Chosen]) -> Vector | None:
     """Who is meant, where a picture shows several faces: whom the pictures with one face show."""
     alone = [faces[0].normed for faces in found if len(faces) == 1] or [c.face.normed for c in chosen]
@@ -162,7 +185,10 @@ def _write(
     """
     pipeline = analyser.pipeline
     files = _free_names(folder, profile, len(selection.chosen))
-    references = (*profile.references, *(Reference(file=f) for f in files))
+    references = (
+        *profile.references,
+        *(_reference(f, c.image.name) for f, c in zip(files, selection.chosen, strict=True)),
+    )
     changed = profile.model_copy(update={"references": references, "face_model": pipeline.pack})
     stored = read_faces(folder, pipeline.pack)
     others = stored.named if stored and stored.pipeline.recogniser == pipeline.recogniser else ()
@@ -178,6 +204,11 @@ def _write(
             delete_file(inside(folder, file))
         raise
     return tuple(files)
+
+
+def _reference(file: str, name: str) -> Reference:
+    """Names of pictures are for people: whatever cannot stand in a profile is left out of them."""
+    return Reference(file=file, source="".join(c for c in name if c.isprintable())[:200])
 
 
 def _created(library: Library, slug: str, added: tuple[str, ...], selection: _Selection) -> Creation:

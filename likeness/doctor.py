@@ -13,12 +13,12 @@ from typing import Literal
 
 from . import __version__
 from .assets import FACEID_FAMILIES, base_name, choose_adapter, choose_image_encoder
-from .character import open_character
+from .character import lost_references, open_character
 from .errors import LikenessError
 from .faces.packs import find_pack, find_packs
 from .faces.runtime import runtime_state
-from .library import Library
-from .profile import Profile
+from .library import Entry, Library
+from .profile import BaseSettings
 
 Status = Literal["ok", "warning", "missing"]
 _WEIGHTS = (".safetensors", ".bin", ".ckpt", ".pt", ".pth", ".sft")
@@ -56,13 +56,36 @@ def model_folders(models: Path) -> Folders:
     return Folders(**{name: (models / name,) for name in Folders.__dataclass_fields__})
 
 
-def examine(folders: Folders) -> list[Check]:
-    """All checks, in the order in which things are needed."""
+@dataclass(frozen=True)
+class _Kind:
+    """One kind of weights: where it was looked for, and the names found."""
+
+    roots: tuple[Path, ...]
+    names: list[str]
+
+    @property
+    def where(self) -> str:
+        return " and ".join(str(r) for r in self.roots) or "no folder"
+
+    @property
+    def there(self) -> str:
+        more = f" and {len(self.names) - _SHOWN} more" if len(self.names) > _SHOWN else ""
+        return (", ".join(self.names[:_SHOWN]) + more) if self.names else "nothing"
+
+
+def examine(folders: Folders, drawing: bool = True) -> list[Check]:
+    """All checks, in the order in which things are needed; without `drawing` those of faces and characters only."""
     checks = [Check("ok", "Likeness", f"{__version__}, Python {platform.python_version()}")]
-    checks += [_runtime(), *_face_models(folders.insightface), _checkpoints(folders.checkpoints)]
-    for family in FACEID_FAMILIES:
-        checks += _faceid(family, folders)
-    return [*checks, *_characters(folders)]
+    checks += [_runtime(), *_face_models(folders.insightface)]
+    kinds = {
+        name: _Kind(getattr(folders, name), listed(getattr(folders, name)))
+        for name in ("checkpoints", "ipadapter", "loras", "clip_vision")
+    }
+    if drawing:
+        checks.append(_checkpoints(kinds["checkpoints"]))
+        for family in FACEID_FAMILIES:
+            checks += _faceid(family, kinds)
+    return [*checks, *_characters(folders.characters, kinds if drawing else {})]
 
 
 def _runtime() -> Check:
@@ -97,76 +120,59 @@ def listed(roots: Iterable[Path]) -> list[str]:
     return sorted(set(found))
 
 
-def _there(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) + more) if names else "nothing"
+def _checkpoints(kind: _Kind) -> Check:
+    if kind.names:
+        return Check("ok", "checkpoints", f"{kind.where} has {kind.there}")
+    return Check("missing", "checkpoints", f"{kind.where} has nothing", "put an SD 1.5 or SDXL checkpoint there")
 
 
-def _where(roots: Sequence[Path]) -> str:
-    return " and ".join(str(r) for r in roots) or "no folder"
-
-
-def _checkpoints(roots: Sequence[Path]) -> Check:
-    names = listed(roots)
-    if names:
-        return Check("ok", "checkpoints", f"{_where(roots)} has {_there(names)}")
-    return Check("missing", "checkpoints", f"{_where(roots)} has nothing", "put an SD 1.5 or SDXL checkpoint there")
-
-
-def _faceid(family: str, folders: Folders) -> list[Check]:
-    adapters = listed(folders.ipadapter)
-    adapter = choose_adapter(adapters, family)
+def _faceid(family: str, kinds: dict[str, _Kind]) -> list[Check]:
+    adapters, loras, encoders = kinds["ipadapter"], kinds["loras"], kinds["clip_vision"]
+    adapter = choose_adapter(adapters.names, family)
     if adapter is None:
         remedy = f"put ip-adapter-faceid-plusv2_{family}.bin there to steer faces on {family} (weights: non-commercial)"
-        return [Check("missing", f"FaceID {family}", f"{_where(folders.ipadapter)} has {_there(adapters)}", remedy)]
-    checks = [Check("ok", f"FaceID {family}", f"{adapter} in {_where(folders.ipadapter)}")]
+        return [Check("missing", f"FaceID {family}", f"{adapters.where} has {adapters.there}", remedy)]
+    checks = [Check("ok", f"FaceID {family}", f"{adapter} in {adapters.where}")]
     lora = base_name(adapter).rsplit(".", 1)[0] + "_lora.safetensors"
-    if "portrait" not in adapter and lora not in {base_name(n) for n in listed(folders.loras)}:
+    if "portrait" not in adapter and lora not in {base_name(n) for n in loras.names}:
         remedy = "put it there; without it, it is rebuilt from the adapter at every start"
-        checks.append(Check("warning", f"companion LoRA {family}", f"{_where(folders.loras)} has no {lora}", remedy))
-    encoders = listed(folders.clip_vision)
-    if "plus" in adapter and choose_image_encoder(encoders) is None:
-        found = f"{_where(folders.clip_vision)} has {_there(encoders)}"
+        checks.append(Check("warning", f"companion LoRA {family}", f"{loras.where} has no {lora}", remedy))
+    if "plus" in adapter and choose_image_encoder(encoders.names) is None:
         remedy = "put CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors there; FaceID Plus needs it once for each character"
-        checks.append(Check("missing", "image encoder", found, remedy))
+        checks.append(Check("missing", "image encoder", f"{encoders.where} has {encoders.there}", remedy))
     return checks
 
 
-def _characters(folders: Folders) -> list[Check]:
-    if not folders.characters:
+def _characters(roots: Sequence[Path], kinds: dict[str, _Kind]) -> list[Check]:
+    if not roots:
         return []
-    library = Library(folders.characters)
+    library = Library(roots)
     entries = library.list()
     if not entries:
-        return [
-            Check("warning", "characters", f"{_where(folders.characters)} has none", "make one with `likeness create`")
-        ]
-    return [check for e in entries for check in _character(library, e.slug, e.profile, e.error, folders)]
+        where = " and ".join(str(r) for r in roots)
+        return [Check("warning", "characters", f"{where} has none", "make one with `likeness create`")]
+    return [check for entry in entries for check in _character(library, entry, kinds)]
 
 
-def _character(
-    library: Library, slug: str, profile: Profile | None, error: LikenessError | None, folders: Folders
-) -> list[Check]:
-    if profile is None:
-        return [Check("missing", slug, str(error))]
-    opened = open_character(library, slug)
-    checks = [
-        Check("warning", slug, problem, "open it once with a face model installed") for problem in opened.problems
-    ]
-    loras, adapters = set(listed(folders.loras)), set(listed(folders.ipadapter))
-    for family, settings in profile.base.items():
-        wanted = [(settings.lora.file, loras, folders.loras)] if settings.lora else []
-        wanted += [(settings.faceid.adapter, adapters, folders.ipadapter)] if settings.faceid.adapter else []
-        for name, names, roots in wanted:
-            if name.replace("\\", "/") not in names:
-                checks.append(
-                    Check(
-                        "missing",
-                        slug,
-                        f"{family}: {name} is not in {_where(roots)}, which has {_there(sorted(names))}",
-                    )
-                )
+def _character(library: Library, entry: Entry, kinds: dict[str, _Kind]) -> list[Check]:
+    if entry.profile is None:
+        return [Check("missing", entry.slug, str(entry.error))]
+    slug, profile, opened = entry.slug, entry.profile, open_character(library, entry.slug)
+    checks = [Check("warning", slug, p, "load or score it once with a face model installed") for p in opened.problems]
+    checks += [Check("warning", slug, f"{file} is gone", "its face is kept") for file in lost_references(opened)]
+    checks += [c for family, settings in profile.base.items() for c in _assets(slug, family, settings, kinds)]
     if opened.has_identity:
         checks += [Check("warning", slug, line) for line in opened.identity.advice()]
     references = f"{len(profile.references)} reference(s), face by {profile.face_model or 'nothing yet'}"
     return checks or [Check("ok", slug, references)]
+
+
+def _assets(slug: str, family: str, settings: BaseSettings, kinds: dict[str, _Kind]) -> list[Check]:
+    """Files that the profile names and the folders lack."""
+    lora = settings.lora.file if settings.lora else None
+    wanted = [("loras", lora), ("ipadapter", settings.faceid.adapter), ("loras", settings.faceid.companion_lora)]
+    return [
+        Check("missing", slug, f"{family}: {name} is not in {kind.where}, which has {kind.there}", "put it there")
+        for folder, name in wanted
+        if name and (kind := kinds.get(folder)) is not None and name.replace("\\", "/") not in kind.names
+    ]

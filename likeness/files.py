@@ -41,6 +41,8 @@ _ADVICE = {
 
 def _failed(action: str, path: Path, error: OSError) -> StorageError:
     advice = _ADVICE.get(error.errno or 0, error.strerror or str(error))
+    if action == "read" and error.errno == errno.ENOENT:
+        advice = "there is no such file"
     return StorageError(f"Could not {action} {path}: {advice}.")
 
 

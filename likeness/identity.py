@@ -25,8 +25,9 @@ class ReferenceFace:
     """The character's face in one reference."""
 
     file: str  # as in the profile, e.g. "references/001.png"
-    weight: float  # share in the mean, > 0
+    weight: float  # share in the mean; 0 leaves it out
     face: Face
+    source: str = ""  # what the user called the picture
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,15 @@ class Outlier:
     number: int  # 1-based, in the profile's order
     file: str
     similarity: float  # cosine to the mean of the others, -1..1
+    source: str = ""  # what the user called the picture
 
     def __str__(self) -> str:
+        name = f"{self.file}, from {self.source}" if self.source else self.file
         return (
-            f"Reference {self.number} ({self.file}) does not look like the others: similarity {self.similarity:.2f} "
-            f"to their mean, below {OUTLIER:.2f}. Remove it or set its weight to 0 if it shows somebody else."
+            f"Reference {self.number} ({name}) does not look like the others: similarity "
+            f"{self.similarity:.2f} to their "
+            f"mean, below {OUTLIER:.2f}. If it shows somebody else, set its weight to 0 in "
+            "profile.toml, or take it out."
         )
 
 
@@ -91,7 +96,7 @@ def find_outliers(references: Sequence[ReferenceFace]) -> list[Outlier]:
         similarity, number, worst = min(scored, key=lambda s: s[:2])
         if similarity >= OUTLIER:
             break
-        found.append(Outlier(number, worst.file, similarity))
+        found.append(Outlier(number, worst.file, similarity, worst.source))
         left = [(n, r) for n, r in left if r is not worst]
     return sorted(found, key=lambda o: o.number)
 

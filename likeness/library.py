@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .errors import Finding, LibraryError, LikenessError, ProfileError
 from .files import atomic_write, locked, make_folder, move_folder, read_limited, staging_folder, sweep_temp
-from .paths import check_slug, contained, slug_of
+from .paths import check_slug, contained, is_slug, slug_of
 from .profile import Profile
 from .profile_toml import MAX_BYTES, emit, parse
 
@@ -49,12 +49,7 @@ class Library:
     def slugs(self) -> list[str]:
         """Folder names of all characters, sorted; a name in two roots counts once, the first root wins."""
         return sorted(
-            {
-                path.parent.name
-                for root in self.roots
-                for path in root.glob(f"*/{PROFILE}")
-                if _is_slug(path.parent.name)
-            }
+            {path.parent.name for root in self.roots for path in root.glob(f"*/{PROFILE}") if is_slug(path.parent.name)}
         )
 
     def list(self) -> list[Entry]:
@@ -118,7 +113,7 @@ class Library:
         """The folder that a new character would get. LibraryError when the name is taken."""
         folder = self.folder(slug)
         if (folder / PROFILE).is_file():
-            raise LibraryError(f"A character {slug!r} exists already: choose another name.")
+            raise LibraryError(f"A character {slug!r} exists already: choose another name, or add to that one.")
         if folder.exists():
             raise LibraryError(f"The folder {folder} is in the way and holds no {PROFILE}: move it away.")
         return folder
@@ -180,11 +175,3 @@ class Library:
     def sweep(self) -> int:
         """Remove temporary files that killed writers left behind; returns how many."""
         return sum(sweep_temp(root) for root in self.roots if root.is_dir())
-
-
-def _is_slug(name: str) -> bool:
-    try:
-        check_slug(name)
-    except LikenessError:
-        return False
-    return True

@@ -108,6 +108,7 @@ def resolve(
     *,
     has_lora: bool,
     has_faceid: bool,
+    no_faceid: str = "",
     method: Method | None = None,
     preset_name: PresetName | None = None,
     overrides: Mapping[str, float] | None = None,
@@ -116,10 +117,13 @@ def resolve(
 
     `method` and `preset_name` replace the profile's; a named preset also replaces the profile's
     strengths, since that is what the user asked to see. LikenessError when the method needs an
-    asset the character lacks.
+    asset the character lacks, and when nobody chose img2img but `no_faceid` (why the face cannot
+    steer, in one sentence) leaves nothing else: such a graph would draw a stranger in silence.
     """
     wanted = method or (None if settings.method == "auto" else settings.method)
     chosen = wanted or method_for(has_lora, has_faceid)
+    if wanted is None and chosen == "img2img" and no_faceid:
+        raise LikenessError(f"{no_faceid} Or choose method img2img, to draw from the reference picture.")
     _check_assets(chosen, family, has_lora, has_faceid)
     strengths, sampling = preset(preset_name or settings.preset, chosen)
     sampling = replace(sampling, width=NATIVE_SIZE.get(family, 1024), height=NATIVE_SIZE.get(family, 1024))

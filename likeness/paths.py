@@ -38,6 +38,14 @@ def check_slug(text: str) -> str:
     return text
 
 
+def is_slug(text: str) -> bool:
+    try:
+        check_slug(text)
+    except BadNameError:
+        return False
+    return True
+
+
 def slug_of(name: str) -> str:
     """The folder name for a display name: "Ada Ray" -> "ada_ray".
 
@@ -50,7 +58,9 @@ def slug_of(name: str) -> str:
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9-]+", "_", plain).strip("_-")[:MAX_SLUG].rstrip("_-")
     if not slug:
-        raise BadNameError(f"{name!r} has no letter or digit from a-z, 0-9: give the slug (folder name) by hand.")
+        raise BadNameError(
+            f"{name!r} has no letter or digit from a-z, 0-9, which the folder's name is made of: add one."
+        )
     return check_slug(slug)
 
 

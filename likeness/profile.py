@@ -79,6 +79,7 @@ class Reference(_Value):
 
     file: InFolder  # relative to the character's folder, e.g. "references/001.png"
     weight: float = Field(default=1.0, ge=0.0, le=10.0)  # share in the mean; 0 leaves it out
+    source: Line = ""  # what the user called the picture; for people
 
 
 class LoraVersion(_Value):

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from .errors import Finding, ProfileError
-from .profile import SCHEMA_VERSION, Profile
+from .profile import SCHEMA_VERSION, Profile, Reference
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -154,12 +154,19 @@ def emit(profile: Profile, source: Path | str = "profile.toml") -> bytes:
     """
     check(profile.model_dump(), source)
     values = profile.model_dump(mode="json", exclude_defaults=True)
+    if profile.references:  # the weight is what people come to change, so it is always there
+        values["references"] = [_reference(r) for r in profile.references]
     head = {key: getattr(profile, key) for key in ("schema_version", "name", "slug", "trigger", "class_word")}
     lines = list(_table({**head, **{k: v for k, v in values.items() if k not in head}}, ()))
     data = (_HEADER + "\n".join(lines).strip() + "\n").encode()
     if len(data) > MAX_BYTES:
         raise ProfileError(source, [Finding("", _TOO_LARGE)])
     return data
+
+
+def _reference(reference: Reference) -> dict[str, Any]:
+    shown = {"file": reference.file, "weight": reference.weight, "source": reference.source}
+    return {key: value for key, value in shown.items() if value != ""}
 
 
 def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:

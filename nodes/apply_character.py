@@ -13,6 +13,7 @@ from comfy_api.latest import io
 from ..faceid import CompiledIdentity, apply_identity, companion_lora, companion_name, load_adapter
 from ..likeness.character import Character
 from ..likeness.errors import LikenessError
+from ..likeness.faces.packs import FACEID_RECOGNISER, known_model
 from ..likeness.lora_file import check_family
 from ..likeness.method import Recipe, as_method, as_preset, preset, resolve
 from ..likeness.profile import METHODS, PRESETS
@@ -67,6 +68,7 @@ class ApplyCharacter(io.ComfyNode):
             "through a FaceID adapter "
             "with that adapter's companion LoRA. The incoming model stays as it is.",
             search_aliases=["likeness", "faceid", "ipadapter", "ip-adapter face", "character lora", "consistent face"],
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Model.Input(
                     "model", tooltip="Checkpoint to draw with. FaceID works on SD 1.5 and SDXL, LoRAs on all."
@@ -81,7 +83,8 @@ class ApplyCharacter(io.ComfyNode):
                     optional=True,
                     tooltip="auto: the profile's, else the best for what the character has. "
                     "lora_faceid, lora_only, faceid_only, "
-                    "or img2img (the model unchanged; draw from the reference picture).",
+                    "or img2img (the model unchanged: give Load Character's reference to VAE Encode "
+                    "and lower denoise).",
                 ),
                 io.Combo.Input(
                     "adapter",
@@ -137,9 +140,12 @@ class ApplyCharacter(io.ComfyNode):
         if recipe.uses_faceid:
             compiled = faceid_files.compiled_identity(character, files, image_encoder)
             model = _companion_lora(model, character, recipe, files, compiled, lines)
-            model = _face(model, compiled, recipe, lines)
+            model = _face(model, character, compiled, recipe, lines)
+        elif recipe.uses_lora and files.missing:
+            lines.append(f"note: LoRA alone. {files.missing}")
         report = "\n".join(lines)
         log.info("%s", report.replace("\n", "; "))
+        host.show_text(report, cls.hidden.unique_id)
         return io.NodeOutput(model, clip, report)
 
 
@@ -155,6 +161,7 @@ def recipe_for(
         family,
         has_lora=settings.lora is not None,
         has_faceid=files.usable,
+        no_faceid=files.missing,
         method=as_method(method),
         preset_name=as_preset(source),
         overrides={k: float(v) for k, v in chosen.items() if v is not None} if source == CUSTOM else None,
@@ -202,8 +209,22 @@ def _companion_lora(
     return comfy.sd.load_lora_for_models(model, None, lora, strength, 0)[0]
 
 
-def _face(model: Any, compiled: CompiledIdentity, recipe: Recipe, lines: list[str]) -> Any:
+def foreign_embedding(character: Character) -> str:
+    """A warning where the identity is not by the recogniser that FaceID adapters were trained with, else ""."""
+    known = known_model(character.pipeline.recogniser) if character.pipeline else None
+    if known is not None and known.name == FACEID_RECOGNISER:
+        return ""
+    return (
+        f"note: this identity was computed with {character.profile.face_model or 'an unknown pack'}; "
+        "FaceID adapters were "
+        "trained on buffalo_l, so the likeness will be weak. Create the character with that pack."
+    )
+
+
+def _face(model: Any, character: Character, compiled: CompiledIdentity, recipe: Recipe, lines: list[str]) -> Any:
     s, made_from = recipe.strengths, compiled.provenance
+    if foreign := foreign_embedding(character):
+        lines.append(foreign)
     shortcut = f", weight_v2 {s.faceid_weight_v2:g}" if compiled.parts == 2 else ""
     window = f", steps {s.start:g} to {s.end:g}" if (s.start, s.end) != (0.0, 1.0) else ""
     lines.append(f"{made_from.variant} {made_from.adapter_name}: weight {s.faceid_weight:g}{shortcut}{window}")

@@ -14,7 +14,7 @@ from ..likeness.paths import slug_of
 from . import host
 from .types import CharacterType, backend_input, face_model_input, provider_input
 
-ADD, STOP = "add the pictures", "stop"
+ADD, ADD_UNLIKE, STOP = "add the pictures", "add even if unlike", "stop"
 NO_LORA = "none"
 MAX_PICTURES = 50  # sockets; each takes a batch
 
@@ -31,6 +31,7 @@ class CreateCharacter(io.ComfyNode):
             "saves both as a profile. 3 to 5 different pictures are best. Run again to add more.",
             search_aliases=["likeness", "new character", "face embedding", "save face model", "insightface"],
             is_output_node=True,
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Autogrow.Input(
                     "images",
@@ -75,10 +76,12 @@ class CreateCharacter(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "if_exists",
-                    options=[ADD, STOP],
+                    options=[ADD, ADD_UNLIKE, STOP],
                     default=ADD,
                     optional=True,
-                    tooltip="When there is a character of that name: add the pictures to it, or stop with an error.",
+                    tooltip="When there is a character of that name: add the pictures that look like "
+                    "it, add all of them, "
+                    "or stop with an error.",
                 ),
                 io.Combo.Input(
                     "lora",
@@ -126,11 +129,11 @@ class CreateCharacter(io.ComfyNode):
     ) -> io.NodeOutput:
         library, slug, pictures = host.library(), slug_of(name), named_pictures(images)
         step = host.progress(len(pictures))
-        if if_exists == ADD and library.exists(slug):
+        if if_exists != STOP and library.exists(slug):
             engine = host.analyser(
                 library.get(slug).face_model if face_model == host.AUTO else face_model, provider, backend
             )
-            made = add_references(library, slug, pictures, engine, step)
+            made = add_references(library, slug, pictures, engine, step, unlike=if_exists == ADD_UNLIKE)
         else:
             engine = host.analyser(face_model, provider, backend)
             texts = {"trigger": trigger, "class_word": class_word, "description": description, "negative": negative}
@@ -138,6 +141,7 @@ class CreateCharacter(io.ComfyNode):
         character = made.character if lora == NO_LORA else attach_lora(library, slug, lora)
         faces = host.to_image([f.face.crop for f in character.faces])
         report = f"{made.report()}\nFace model: {describe_engine(engine)}"
+        host.show_text(report, cls.hidden.unique_id)
         preview = ui.PreviewImage(faces, cls=cls).as_dict()
         return io.NodeOutput(character, faces, report, ui={**preview, "text": [report]})
 

@@ -35,6 +35,7 @@ class FaceIDFiles:
     family: str
     adapter: Path | None  # None when its file is not there
     compiled: Path | None  # where its compiled identity is, or would be, stored
+    missing: str = ""  # why the face cannot steer on this family, in one sentence
 
     @property
     def usable(self) -> bool:
@@ -46,14 +47,22 @@ def find(character: Character, family: str, choice: str = host.AUTO) -> FaceIDFi
 
     ModelMissingError when an adapter is named but neither its file nor its compiled identity is there.
     """
-    if family not in FACEID_FAMILIES or not character.has_identity:
+    if family not in FACEID_FAMILIES:
         return FaceIDFiles(family, None, None)
+    if not character.has_identity:
+        none = f"No reference of {character.slug!r} has a face that can be used. " + " ".join(character.problems)
+        return FaceIDFiles(family, None, None, none if character.profile.references else "")
     listed = host.listed("ipadapter")
     named = character.profile.settings(family).faceid.adapter if choice == host.AUTO else choice
     wanted = named or choose_adapter(listed, family)
     if wanted is None:
         stored = sorted((character.folder / IDENTITY).glob(f"{family}-*.safetensors"))
-        return FaceIDFiles(family, None, stored[0] if stored else None)
+        none = (
+            f"The face of {character.slug!r} cannot steer: models/ipadapter has no FaceID adapter for "
+            f"{family}, for example "
+            f"ip-adapter-faceid-plusv2_{family}.bin. Put one there."
+        )
+        return FaceIDFiles(family, None, stored[0] if stored else None, "" if stored else none)
     compiled = _compiled_path(character, family, wanted)
     try:
         return FaceIDFiles(family, host.find_file("ipadapter", wanted, "The FaceID adapter"), compiled)

@@ -105,6 +105,14 @@ def to_image(pictures: list[images.RGB8]) -> torch.Tensor:
     return torch.from_numpy(np.stack([images.to_float(p) for p in pictures]))
 
 
+def show_text(text: str, node_id: str | None) -> None:
+    """Write a text on a node, in both of the editor's renderers."""
+    from server import PromptServer  # loads all of ComfyUI's server where there is none yet
+
+    if node_id and getattr(PromptServer, "instance", None):
+        PromptServer.instance.send_progress_text(text, node_id)
+
+
 def progress(total: int) -> Any:
     """A callback for the number done; shows it in the editor and stops when the user interrupts."""
     bar = comfy.utils.ProgressBar(total)

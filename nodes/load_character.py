@@ -46,8 +46,9 @@ class LoadCharacter(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, character: str) -> str:
-        return state_digest(host.library(), character)
+    def fingerprint_inputs(cls, character: str) -> list[str]:
+        """The character on disk, and the face models that could complete it."""
+        return [state_digest(host.library(), character), *(pack.name for pack in host.face_packs())]
 
     @classmethod
     def execute(cls, character: str) -> io.NodeOutput:

@@ -27,6 +27,7 @@ class ScoreLikeness(io.ComfyNode):
             "without a measurable face has no score; it does not count as zero.",
             search_aliases=["likeness", "face similarity", "face distance", "identity score", "compare face"],
             is_output_node=True,
+            hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to measure."),
                 CharacterType.Input("character", tooltip="Whom they should show."),
@@ -40,7 +41,7 @@ class ScoreLikeness(io.ComfyNode):
             ],
             outputs=[
                 ScoresType.Output(
-                    "SCORES", display_name="scores", tooltip="One score per picture, for the other score nodes."
+                    "SCORES", display_name="scores", tooltip="One score per picture, for nodes that work with scores."
                 ),
                 io.Float.Output(
                     "mean",
@@ -73,6 +74,7 @@ class ScoreLikeness(io.ComfyNode):
         scores = score_images(named, engine, measured.identity, measured.faces, host.progress(len(named)))
         preview = host.to_image([render.labelled(p, s) for (_, p), s in zip(named, scores, strict=True)])
         mean, report = mean_similarity(scores), f"{summary(scores)}\nFace model: {describe_engine(engine)}"
+        host.show_text(report, cls.hidden.unique_id)
         shown = {"text": [report], "likeness_scores": [s.as_dict() for s in scores], "likeness_mean": [mean]}
         out = (tuple(scores), math.nan if mean is None else mean, preview, report)
         return io.NodeOutput(*out, ui={**ui.PreviewImage(preview, cls=cls).as_dict(), **shown})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -98,3 +99,12 @@ def test_every_requirement_line_survives_the_managers_installer() -> None:
             line
         )
         assert not line.startswith("torch")
+
+
+def test_only_notes_hold_prose_in_the_example_graphs() -> None:
+    """The editor has been seen to carry one graph's note into the next graph's prompt."""
+    for path in sorted((ROOT / "example_workflows").glob("*.json")):
+        nodes = json.loads(path.read_text(encoding="utf-8"))["nodes"]
+        others = [n for n in nodes if n["type"] != "MarkdownNote"]
+        assert len(nodes) == len(others) + 1
+        assert [n["type"] for n in others if "##" in json.dumps(n)] == []

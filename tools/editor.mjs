@@ -64,24 +64,30 @@ function arrange([title, note]) {
   }
   const columns = []
   for (const node of graph.nodes) (columns[column(node)] ??= []).push(node)
-  let x = 40
-  for (const nodes of columns.filter(Boolean)) {
-    let y = 80, width = 0
-    for (const node of nodes) {
-      const least = node.computeSize()
-      const size = [Math.max(least[0], 320), Math.max(least[1], node.type.includes('Image') ? 320 : 0)]
-      node.setSize(size)
-      node.pos = [x, y]
-      y += size[1] + 90
-      width = Math.max(width, size[0])
+  const filled = columns.filter(Boolean), perRow = Math.ceil(filled.length / 2) > 2 ? Math.ceil(filled.length / 2) : filled.length
+  let top = 80
+  for (let first = 0; first < filled.length; first += perRow) {
+    let x = 40, bottom = top
+    for (const nodes of filled.slice(first, first + perRow)) {
+      let y = top, width = 0
+      for (const node of nodes) {
+        const least = node.computeSize()
+        const size = [Math.max(least[0], 320), Math.max(least[1], /^(Load|Save|Preview)Image$/.test(node.type) ? 320 : 0)]
+        node.setSize(size)
+        node.pos = [x, y]
+        y += size[1] + 80
+        width = Math.max(width, size[0])
+      }
+      x += width + 80
+      bottom = Math.max(bottom, y)
     }
-    x += width + 80
+    top = bottom + 20
   }
   const text = window.LiteGraph.createNode('MarkdownNote')
   graph.add(text)
   text.title = title
-  text.pos = [40, -260]
-  text.setSize([760, 250])
+  text.pos = [40, -320]
+  text.setSize([900, 330])
   text.widgets[0].value = note
   window.app.canvas.setDirty(true, true)
 }
@@ -98,18 +104,17 @@ const read = (file) => JSON.parse(fs.readFileSync(file, 'utf8'))
 const fit = async (page) => { await page.evaluate(() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView')); await page.waitForTimeout(900) }
 
 async function build() {
-  const { page, close } = await openEditor(false)
   const notes = read(path.join(options['--api'], '..', 'tools', 'notes.json'))
   for (const [name, title] of Object.entries(TITLES)) {
+    const { page, close } = await openEditor(false) // a fresh one: the editor keeps widget values by node id from graph to graph
     await page.evaluate(async ([graph, file]) => window.app.loadApiJson(graph, file), [read(path.join(options['--api'], name + '.json')), name])
     await page.waitForTimeout(1500)
     await page.evaluate(arrange, [title, notes[name]])
-    await fit(page)
     const workflow = await page.evaluate(() => (window.app.rootGraph ?? window.app.graph).serialize())
     workflow.extra = {}
     fs.writeFileSync(path.join(options['--out'], title + '.json'), JSON.stringify(workflow, null, 1) + '\n')
+    await close()
   }
-  await close()
 }
 
 // Values by node, links by the node they lead to; ids differ between the two formats.

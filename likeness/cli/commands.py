@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import images
+from .. import __version__, images
 from ..archive import export_zip, import_zip
-from ..character import open_character, with_encoder
+from ..character import lost_references, open_character, with_encoder
 from ..create import NamedImage, add_references, create_character, draft
 from ..doctor import examine
 from ..errors import LikenessError
 from ..faces.face import describe_engine
 from ..files import atomic_write
 from ..method import method_for
-from ..paths import slug_of
+from ..paths import is_slug, slug_of
 from ..scoring import Score, mean_similarity, score_faces, summary
 from .demo import demo
 from .places import Places, places_of
@@ -34,6 +35,9 @@ def run(arguments: Sequence[str]) -> int:
     except LikenessError as error:
         print(f"likeness: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # `likeness list | head`
+        sys.stdout = open(os.devnull, "w")
+        return 0
     except KeyboardInterrupt:
         print("likeness: stopped", file=sys.stderr)
         return 130
@@ -48,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--verbose", action="store_true", help="say what is opened and compiled")
     shared.add_argument("--json", action="store_true", help="print JSON for programs")
     parser = argparse.ArgumentParser(prog="likeness", description="Keeps a character's face the same.")
+    parser.add_argument("--version", action="version", version=f"likeness {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, function: Any, help_text: str) -> argparse.ArgumentParser:
@@ -59,8 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("name", help='its name, for example "Ada Ray"')
     create.add_argument("photos", nargs="+", type=Path, help="pictures, or folders of pictures")
     create.add_argument("--add", action="store_true", help="add to a character that exists")
-    for field in ("trigger", "class-word", "description", "negative"):
-        create.add_argument(f"--{field}", default="", metavar="TEXT")
+    create.add_argument(
+        "--unlike", action="store_true", help="with --add: also faces that do not look like the character"
+    )
+    create.add_argument("--trigger", default="", metavar="WORD", help="the word its LoRA was or will be trained on")
+    create.add_argument("--class-word", default="", metavar="WORD", help="what it is: woman, man, robot")
+    create.add_argument("--description", default="", metavar="TEXT", help="looks to mention in every prompt")
+    create.add_argument("--negative", default="", metavar="TEXT", help="joined to every negative prompt")
     _face_options(create)
 
     command("list", _list, "list the characters")
@@ -88,12 +98,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _face_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--face-model", default="", metavar="PACK", help="face-model pack, for example buffalo_l")
-    parser.add_argument("--provider", choices=["cpu", "auto", "cuda"], default="cpu")
-    parser.add_argument("--backend", choices=["likeness", "insightface"], default="likeness")
+    parser.add_argument("--provider", choices=["cpu", "auto", "cuda"], default="cpu", help="where it runs")
+    runs = "what runs it: Likeness, or the insightface package where that is installed"
+    parser.add_argument("--backend", choices=["likeness", "insightface"], default="likeness", help=runs)
 
 
 def _say(arguments: argparse.Namespace, text: str, values: Any) -> None:
     print(json.dumps(values, indent=2, ensure_ascii=False) if arguments.json else text)
+
+
+def _slug(name: str) -> str:
+    """A character by its folder name, or by the name it is shown under."""
+    return name if is_slug(name) else slug_of(name)
 
 
 def picture_files(paths: Sequence[Path]) -> list[Path]:
@@ -114,11 +130,12 @@ def _create(arguments: argparse.Namespace, places: Places) -> None:
         except LikenessError as error:
             unreadable.append(str(error))
     if not pictures:
-        raise LikenessError("No picture could be read. " + " ".join(unreadable))
+        given = ", ".join(map(str, arguments.photos))
+        raise LikenessError(" ".join(unreadable) or f"There is no PNG, JPEG or WebP picture in {given}.")
     if arguments.add:
         profile = library.get(slug)
         engine = places.analyser(arguments.face_model or profile.face_model, arguments.provider, arguments.backend)
-        made = add_references(library, slug, pictures, engine)
+        made = add_references(library, slug, pictures, engine, unlike=arguments.unlike)
     else:
         texts = {k: getattr(arguments, k) for k in ("trigger", "class_word", "description", "negative")}
         profile = draft(arguments.name, slug, **texts)
@@ -150,7 +167,7 @@ def _list(arguments: argparse.Namespace, places: Places) -> None:
 
 
 def _show(arguments: argparse.Namespace, places: Places) -> None:
-    opened = open_character(places.library(), arguments.name)
+    opened = open_character(places.library(), _slug(arguments.name))
     profile = opened.profile
     values: dict[str, Any] = {
         "profile": profile.model_dump(mode="json"),
@@ -162,9 +179,11 @@ def _show(arguments: argparse.Namespace, places: Places) -> None:
         f"trigger {profile.trigger or '-'}, class word {profile.class_word or '-'}, face model "
         f"{profile.face_model or '-'}"
     ]
-    lines += [
-        f"  {f.file}  weight {f.weight:g}  face {f.face.quality.width:.0f} px  {f.face.rung}" for f in opened.faces
-    ]
+    lost = set(lost_references(opened))
+    for f in opened.faces:
+        gone = "; the picture is gone, its face is kept" if f.file in lost else ""
+        source = f" ({f.source})" if f.source else ""
+        lines.append(f"  {f.file}{source}: weight {f.weight:g}, face {f.face.quality.width:.0f} px wide{gone}")
     for family, settings in profile.base.items():
         method = method_for(settings.lora is not None, opened.has_identity)
         lines.append(
@@ -178,10 +197,11 @@ def _show(arguments: argparse.Namespace, places: Places) -> None:
     _say(arguments, "\n".join(lines), values)
 
 
-def _score(arguments: argparse.Namespace, places: Places) -> None:
-    opened = open_character(places.library(), arguments.name)
-    engine = places.analyser(arguments.face_model or opened.profile.face_model, arguments.provider, arguments.backend)
-    measured = with_encoder(opened, engine)
+def _score(arguments: argparse.Namespace, places: Places) -> int:
+    library, slug = places.library(), _slug(arguments.name)
+    pack = arguments.face_model or library.get(slug).face_model
+    engine = places.analyser(pack, arguments.provider, arguments.backend)
+    measured = with_encoder(open_character(library, slug, lambda pack: engine), engine)
     scores = []
     for path in picture_files(arguments.pictures):
         try:
@@ -192,20 +212,21 @@ def _score(arguments: argparse.Namespace, places: Places) -> None:
     values = {"character": arguments.name, "mean": mean_similarity(scores), "scores": [s.as_dict() for s in scores]}
     values["face_model"] = describe_engine(engine)
     _say(arguments, f"{summary(scores)}\nFace model: {describe_engine(engine)}", values)
+    return int(values["mean"] is None)
 
 
 def _rename(arguments: argparse.Namespace, places: Places) -> None:
-    profile = places.library().rename(arguments.name, arguments.new_name)
+    profile = places.library().rename(_slug(arguments.name), arguments.new_name)
     _say(arguments, f"Renamed {arguments.name} to {profile.slug}.", {"slug": profile.slug})
 
 
 def _trash(arguments: argparse.Namespace, places: Places) -> None:
-    target = places.library().trash(arguments.name)
+    target = places.library().trash(_slug(arguments.name))
     _say(arguments, f"Moved {arguments.name} to {target}. Move the folder back to restore it.", {"folder": str(target)})
 
 
 def _export(arguments: argparse.Namespace, places: Places) -> None:
-    data = export_zip(places.library(), arguments.name)
+    data = export_zip(places.library(), _slug(arguments.name))
     atomic_write(arguments.file, data)
     _say(arguments, f"Wrote {arguments.file} ({len(data):,} bytes).", {"file": str(arguments.file), "bytes": len(data)})
 
@@ -216,7 +237,7 @@ def _import(arguments: argparse.Namespace, places: Places) -> None:
 
 
 def _doctor(arguments: argparse.Namespace, places: Places) -> int:
-    checks = examine(places.folders)
+    checks = examine(places.folders, drawing=places.comfy is not None)
     comfy = (
         f"ComfyUI at {places.comfy}"
         if places.comfy

@@ -25,11 +25,11 @@ from ..errors import LikenessError, ModelMissingError
 from ..faces.cache import CachedAnalyser, EmbeddingCache
 from ..faces.face import Analyser, Face, Pipeline
 from ..faces.packs import find_packs
-from ..files import atomic_write, make_folder
+from ..files import atomic_write, delete_file, make_folder
 from ..library import Library
 from ..lora_file import checkpoint_family
-from ..render import labelled
-from ..scoring import Score, score_faces, summary
+from ..render import label, labelled
+from ..scoring import Score, score_faces
 from .comfy import PACK, ComfyServer, find_python, has_gpu, link_pack
 from .graphs import Files, Overrides, portrait
 from .places import Places
@@ -51,7 +51,7 @@ class Models:
 
 @dataclass
 class Report:
-    """Lines for the terminal and report.md, values for report.json."""
+    """What the demo says, on the terminal and in report.md; `values` go to report.json."""
 
     out: Path
     lines: list[str] = field(default_factory=list)
@@ -61,8 +61,13 @@ class Report:
         print(line, flush=True)
         self.lines.append(line)
 
-    def save(self) -> None:
-        atomic_write(self.out / "report.md", ("# Likeness demo\n\n" + "\n\n".join(self.lines) + "\n").encode())
+    def save(self, scored: list[tuple[Score, str]]) -> None:
+        """`scored`: each score and the file of its labelled picture."""
+        self.values["scores"] = [score.as_dict() for score, _ in scored]
+        rows = "\n".join(f"| {score.name} | {label(score)} | ![{score.name}]({file}) |" for score, file in scored)
+        table = f"| picture | similarity to Mara Voss, -1 to 1 | |\n|---|---|---|\n{rows}"
+        text = "\n\n".join(["# Likeness demo", *self.lines, table]) + "\n"
+        atomic_write(self.out / "report.md", text.encode())
         atomic_write(self.out / "report.json", json.dumps(self.values, indent=2).encode())
 
 
@@ -87,9 +92,16 @@ class NoModel:
 def demo(arguments: argparse.Namespace, places: Places) -> int:
     """Run the demo; the exit code is 0 when everything that could run did."""
     report = Report(make_folder(arguments.out.resolve()))
+    for old in (*report.out.glob("scored_*.png"), report.out / "portrait.png"):
+        delete_file(old)
     character, engine = _sample_character(places, report)
-    pictures = [("Mara, smiling", "mara_voss_4_smile"), ("somebody else", "tomas_reed")]
-    scored = [(title, images.read(SAMPLE / "pictures" / f"{name}.png")) for title, name in pictures]
+    pictures = [
+        (title, f"scored_{file}.png", images.read(SAMPLE / "pictures" / f"{source}.png"))
+        for title, file, source in (
+            ("Mara, smiling", "smile", "mara_voss_4_smile"),
+            ("somebody else", "other", "tomas_reed"),
+        )
+    ]
     python = find_python(places.comfy) if places.comfy else None
     if places.comfy is None or python is None:
         report.say(
@@ -98,10 +110,13 @@ def demo(arguments: argparse.Namespace, places: Places) -> int:
         )
     else:
         drawn = _draw(places.comfy, places.folders, python, arguments.checkpoint, report)
-        scored.insert(0, ("the drawn picture", drawn))
-    _score(character, engine, scored, report)
-    report.say(f"Files: {report.out}")
-    report.save()
+        pictures.insert(0, ("the drawn picture", "scored_portrait.png", drawn))
+    scored = _score(character, engine, pictures, report.out)
+    print("Similarity to Mara Voss (cosine, -1 to 1):")
+    for score, _ in scored:
+        print(f"  {score.name}: {label(score)}")
+    report.save(scored)
+    print(f"Files: {report.out}")
     return 0
 
 
@@ -212,19 +227,16 @@ def _extra_paths(base: Path, characters: Path, folders: Folders | None) -> Path:
     return base / "extra_model_paths.yaml"
 
 
-def _score(character: Character, engine: Analyser, pictures: list[tuple[str, images.RGB8]], report: Report) -> None:
-    scores = []
-    for title, pixels in pictures:
+def _score(
+    character: Character, engine: Analyser, pictures: list[tuple[str, str, images.RGB8]], out: Path
+) -> list[tuple[Score, str]]:
+    """Score each (title, file, picture) and write it, labelled, to its file."""
+    scored = []
+    for title, file, pixels in pictures:
         try:
-            faces = engine.analyse(pixels)
-            score = score_faces(title, faces, character.identity, character.faces)
+            score = score_faces(title, engine.analyse(pixels), character.identity, character.faces)
         except ModelMissingError as error:
             score = Score(title, None, None, None, 0, None, str(error))
-        scores.append(score)
-        atomic_write(
-            report.out / f"scored_{title.split()[0].strip(',').lower()}.png", images.encode_png(labelled(pixels, score))
-        )
-    report.say("Similarity to Mara Voss (cosine, -1 to 1):")
-    for line in summary(scores).splitlines():
-        report.say(f"  {line}")
-    report.values["scores"] = [s.as_dict() for s in scores]
+        atomic_write(out / file, images.encode_png(labelled(pixels, score)))
+        scored.append((score, file))
+    return scored

@@ -12,6 +12,7 @@ from .onnx_graph import Graph, model_file
 PREFERENCE = ("buffalo_l", "antelopev2", "buffalo_m", "buffalo_s", "buffalo_sc", "auraface")
 DETECTORS = ("det_", "scrfd_")
 RECOGNISERS = ("w600k_", "glintr100", "mobilefacenet", "arcface")
+FACEID_RECOGNISER = "w600k_r50"  # buffalo_l's; h94's FaceID adapters were trained on its embeddings
 UNUSED = ("1k3d68", "2d106det", "genderage", "inswapper")  # other tasks of the published packs, never opened
 NON_COMMERCIAL = "InsightFace's models are for non-commercial research only"
 MAX_PACKS = 200  # per folder that is searched

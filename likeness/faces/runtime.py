@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 
 PROVIDERS = ("auto", "cpu", "cuda")
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-INSTALL = "install it with 'pip install onnxruntime-gpu' (macOS: 'pip install onnxruntime')"
+INSTALL = f"run: {sys.executable} -m pip install onnxruntime (with an NVIDIA card: onnxruntime-gpu)"
 REPAIR = (
     "uninstall both with 'pip uninstall onnxruntime onnxruntime-gpu', then install one: "
     "'pip install onnxruntime-gpu' (macOS, or no NVIDIA card: 'pip install onnxruntime')"

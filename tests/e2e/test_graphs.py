@@ -258,3 +258,36 @@ def test_a_replaced_adapter_is_compiled_again(server: Running, character: str) -
         assert first.std() > 1
     finally:
         (adapters / name).unlink()
+
+
+def test_a_character_whose_face_is_lost_is_not_drawn_as_a_stranger(server: Running, character: str) -> None:
+    """Neither in silence, nor from a cache once the face is back."""
+    slug = plain_character(server)
+    folder, draw = server.characters / slug, {"LikenessLoadCharacter.character": slug}
+    expected = server.picture(server.run(graph("portrait", **draw)))
+    packs, away = server.base / "models" / "insightface", server.base / "models" / "insightface_away"
+    faces = folder / "faces" / "standin.safetensors"
+    stored = faces.read_bytes()
+    faces.unlink()
+    packs.rename(away)
+    try:
+        with pytest.raises(ServerError, match="No reference of 'plain' has a face that can be used.*face model pack"):
+            server.run(graph("portrait", **draw))
+    finally:
+        away.rename(packs)
+    np.testing.assert_array_equal(server.picture(server.run(graph("portrait", **draw))), expected)
+    assert faces.read_bytes() == stored, "the same faces, computed again"
+
+
+def test_without_an_adapter_the_user_is_told_where_to_put_one(server: Running, character: str) -> None:
+    slug = plain_character(server)
+    adapters, away = server.base / "models" / "ipadapter", server.base / "models" / "ipadapter_away"
+    compiled = server.characters / slug / "identity"
+    adapters.rename(away)
+    compiled.rename(compiled.with_name("identity_away"))
+    try:
+        with pytest.raises(ServerError, match="models/ipadapter has no FaceID adapter for sd15"):
+            server.run(graph("portrait", **{"LikenessLoadCharacter.character": slug}))
+    finally:
+        away.rename(adapters)
+        compiled.with_name("identity_away").rename(compiled)

@@ -81,7 +81,19 @@ def test_of_two_faces_alone_the_largest_is_taken_and_said_so(library: Library, a
 def test_an_intruder_among_the_pictures_is_named(library: Library, analyser: FakeAnalyser) -> None:
     people = [1, 1, 2, 1]
     made = create_character(library, draft("Ada"), named(*(face_picture(p, i) for i, p in enumerate(people))), analyser)
-    assert any(n.startswith("Reference 3 (references/003.png)") for n in made.notes)
+    assert any(n.startswith("Reference 3 (references/003.png, from ") for n in made.notes)
+    assert made.character.profile.references[2].source in " ".join(made.notes)
+
+
+def test_pictures_of_somebody_else_are_left_out_of_a_character(ada: Library, analyser: FakeAnalyser) -> None:
+    """However many there are: several of one stranger would vouch for one another."""
+    before = contents(ada)
+    strangers = named(*(face_picture(9, shot) for shot in range(6)))
+    made = add_references(ada, "ada", strangers, analyser)
+    assert made.added == () and contents(ada) == before
+    assert sum("does not look like" in note for note in made.notes) == 6
+    forced = add_references(ada, "ada", strangers, analyser, unlike=True)
+    assert len(forced.added) == 6
 
 
 def test_a_name_that_is_taken_is_refused_before_any_picture_is_analysed(ada: Library, analyser: FakeAnalyser) -> None:

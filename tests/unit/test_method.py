@@ -136,3 +136,12 @@ def test_words_of_a_graph_become_names_or_nothing() -> None:
     assert [as_preset(p) for p in PRESETS] == list(PRESETS)
     assert [as_method(m) for m in METHODS] == list(METHODS)
     assert as_preset("from profile") is as_preset(None) is as_method("auto") is as_method(None) is None
+
+
+def test_a_face_that_cannot_steer_never_becomes_img2img_in_silence() -> None:
+    reason = "No reference of 'ada' has a face."
+    with pytest.raises(LikenessError, match="No reference of 'ada' has a face. Or choose method img2img"):
+        resolve(BaseSettings(), "sd15", has_lora=False, has_faceid=False, no_faceid=reason)
+    asked = resolve(BaseSettings(), "sd15", has_lora=False, has_faceid=False, no_faceid=reason, method="img2img")
+    assert asked.method == "img2img"
+    assert resolve(BaseSettings(), "sd15", has_lora=True, has_faceid=False, no_faceid=reason).method == "lora_only"

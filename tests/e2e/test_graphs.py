@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -279,15 +281,18 @@ def test_a_character_whose_face_is_lost_is_not_drawn_as_a_stranger(server: Runni
     assert faces.read_bytes() == stored, "the same faces, computed again"
 
 
-def test_without_an_adapter_the_user_is_told_where_to_put_one(server: Running, character: str) -> None:
+def test_without_an_adapter_the_user_is_told_where_to_put_one(server: Running, character: str, tmp_path: Path) -> None:
     slug = plain_character(server)
-    adapters, away = server.base / "models" / "ipadapter", server.base / "models" / "ipadapter_away"
-    compiled = server.characters / slug / "identity"
-    adapters.rename(away)
-    compiled.rename(compiled.with_name("identity_away"))
+    draw = graph("portrait", **{"LikenessLoadCharacter.character": slug})
+    server.run(draw)
+    adapters, compiled = server.base / "models" / "ipadapter", server.characters / slug / "identity"
+    shutil.copytree(adapters, tmp_path / "adapters")
+    shutil.copytree(compiled, tmp_path / "compiled")
     try:
+        for file in [*adapters.iterdir(), *compiled.iterdir()]:
+            file.unlink()
         with pytest.raises(ServerError, match="models/ipadapter has no FaceID adapter for sd15"):
-            server.run(graph("portrait", **{"LikenessLoadCharacter.character": slug}))
+            server.run(draw)
     finally:
-        away.rename(adapters)
-        compiled.with_name("identity_away").rename(compiled)
+        shutil.copytree(tmp_path / "adapters", adapters, dirs_exist_ok=True)
+        shutil.copytree(tmp_path / "compiled", compiled, dirs_exist_ok=True)

@@ -273,7 +273,7 @@ def test_a_character_whose_face_is_lost_is_not_drawn_as_a_stranger(server: Runni
     faces.unlink()
     packs.rename(away)
     try:
-        with pytest.raises(ServerError, match="No reference of 'plain' has a face that can be used.*face model pack"):
+        with pytest.raises(ServerError, match=r"No reference of 'plain' has a face that can be used.*face model pack"):
             server.run(graph("portrait", **draw))
     finally:
         away.rename(packs)

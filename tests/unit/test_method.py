@@ -140,7 +140,7 @@ def test_words_of_a_graph_become_names_or_nothing() -> None:
 
 def test_a_face_that_cannot_steer_never_becomes_img2img_in_silence() -> None:
     reason = "No reference of 'ada' has a face."
-    with pytest.raises(LikenessError, match="No reference of 'ada' has a face. Or choose method img2img"):
+    with pytest.raises(LikenessError, match=r"No reference of 'ada' has a face. Or choose method img2img"):
         resolve(BaseSettings(), "sd15", has_lora=False, has_faceid=False, no_faceid=reason)
     asked = resolve(BaseSettings(), "sd15", has_lora=False, has_faceid=False, no_faceid=reason, method="img2img")
     assert asked.method == "img2img"

@@ -49,15 +49,24 @@ def _matching(listed: Sequence[str], rule: str) -> list[str]:
 
 def find_listed(wanted: str, listed: Sequence[str], what: str, folder: str, where: Sequence[str]) -> str:
     """`wanted` as the list spells it. ModelMissingError names the folders searched and the nearest names there."""
-    spelled = {n.replace("\\", "/"): n for n in listed}
-    key = wanted.replace("\\", "/")
-    if key in spelled:
-        return spelled[key]
-    if same := [n for k, n in spelled.items() if base_name(k) == base_name(key)]:
-        if len(same) == 1:
-            return same[0]
+    if hits := _named(wanted, listed):
+        return hits[0]
+    spelled, key = {n.replace("\\", "/"): n for n in listed}, wanted.replace("\\", "/")
     near = difflib.get_close_matches(key, list(spelled), 3, 0.4) or sorted(spelled)[:5]
     raise ModelMissingError(
         f"{what} {wanted!r} is not in models/{folder} (searched {', '.join(where) or 'no folder'}); "
         f"there {'are' if near else 'is'} {', '.join(near) or 'nothing'}. Put the file there, or choose another."
     )
+
+
+def is_listed(wanted: str, listed: Sequence[str]) -> bool:
+    """Whether `find_listed` would find it."""
+    return bool(_named(wanted, listed))
+
+
+def _named(wanted: str, listed: Sequence[str]) -> list[str]:
+    """The listed file of that name, or the only one of that name in another sub-folder."""
+    key = wanted.replace("\\", "/")
+    exact = [n for n in listed if n.replace("\\", "/") == key]
+    same = [n for n in listed if base_name(n) == base_name(key)]
+    return exact or (same if len(same) == 1 else [])

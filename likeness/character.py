@@ -15,11 +15,11 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from . import images
-from .errors import FaceError, LikenessError, StorageError
+from .errors import FaceError, LikenessError, PathError, StorageError
 from .faces.codec import MAX_BYTES, Packed, decode_faces, encode_faces
 from .faces.face import Analyser, Face, Pipeline, choose
 from .files import atomic_write, read_limited
@@ -32,9 +32,10 @@ from .profile_toml import emit
 log = logging.getLogger(__name__)
 
 FACES, REFERENCES, IDENTITY = "faces", "references", "identity"
+STAMPS = "pictures"  # in a faces file: reference -> [bytes, time in ns, sha256] of the picture it was computed from
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Character:
     """An open character. `faces` follows the profile's order of references."""
 
@@ -43,6 +44,10 @@ class Character:
     pipeline: Pipeline | None  # what made the faces; None when there are none
     faces: tuple[ReferenceFace, ...]
     problems: tuple[str, ...]  # references without a face, one sentence each
+
+    def __repr__(self) -> str:
+        """Short, because ComfyUI shows it; a character's data is private."""
+        return f"Character({self.profile.slug!r}, {len(self.faces)} faces)"
 
     @property
     def slug(self) -> str:
@@ -66,20 +71,24 @@ class Character:
         return hashlib.sha256(emit(self.profile) + faces.encode()).hexdigest()
 
     def reference_image(self) -> images.RGB8 | None:
-        """The reference with the largest weight, the first among equals; None when there is none."""
-        ranked = sorted(self.profile.references, key=lambda r: -r.weight)
-        return images.read(inside(self.folder, ranked[0].file)) if ranked else None
+        """The reference with the largest weight, the first among equals, that can be read; None when there is none."""
+        for reference in sorted(self.profile.references, key=lambda r: -r.weight):
+            try:
+                return images.read(inside(self.folder, reference.file))
+            except LikenessError as error:  # its face is kept and used all the same
+                log.warning("%s", error)
+        return None
 
 
 def lost_references(character: Character) -> list[str]:
     """References whose picture is gone; their faces are kept and used."""
-    return [r.file for r in character.profile.references if _size(inside(character.folder, r.file)) is None]
+    return [r.file for r in character.profile.references if _stamp(inside(character.folder, r.file)) is None]
 
 
 def state_digest(library: Library, slug: str) -> str:
     """sha256, hex, of the character as it lies on disk; cheap, and changes with an edit only.
 
-    Pictures count by name and size, as in `open_character`.
+    Pictures count by name and content; one that has kept its size and time is not read again.
     """
     folder, h = library.folder(slug), hashlib.sha256()
     for path in [folder / PROFILE, *sorted((folder / FACES).glob("*.safetensors"))]:
@@ -88,8 +97,15 @@ def state_digest(library: Library, slug: str) -> str:
         except StorageError:
             h.update(path.name.encode() + b"\0missing")
     for path in sorted((folder / REFERENCES).glob("*")):
-        h.update(os.fsencode(path.name) + b"\0" + str(_size(path)).encode())
+        h.update(os.fsencode(path.name) + b"\0" + _content(path))
     return h.hexdigest()
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return _file_hash(path).encode()
+    except StorageError:
+        return b"unreadable"
 
 
 def faces_path(folder: Path, pack: str) -> Path:
@@ -128,23 +144,36 @@ def open_character(library: Library, slug: str, analyser: Callable[[str], Analys
 
 
 def _replaced(folder: Path, file: str, stored: Packed) -> bool:
-    """True when the picture is not the one its face was computed from, as far as its size tells."""
+    """True when the picture is not the one its face was computed from. One that is gone has not been replaced."""
     try:
-        size = _size(inside(folder, file))
-        sizes = json.loads(stored.extra.get("sizes", "{}"))
-    except (LikenessError, ValueError, RecursionError):
+        path = inside(folder, file)
+        known = json.loads(stored.extra.get(STAMPS, "{}")).get(file)
+        now = _stamp(path)
+        if now is None or known is None or now == known[:2]:
+            return False
+        return now[0] != known[0] or _file_hash(path) != known[2]  # a copied folder has other times
+    except (LikenessError, ValueError, RecursionError, AttributeError, TypeError, IndexError):
         return True
-    if size is None or not isinstance(sizes, dict):
-        return False  # the picture is gone, its face is not
-    return sizes.get(file, size) != size
 
 
-def _size(path: Path) -> int | None:
-    """Bytes; None when there is no such file."""
+def _stamp(path: Path) -> list[int] | None:
+    """Bytes and modification time in ns; None when there is no such file."""
     try:
-        return path.stat().st_size
+        stat = path.stat()
     except OSError:
         return None
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _file_hash(path: Path) -> str:
+    """sha256, hex; StorageError for a file that cannot be read."""
+    size, time = _stamp(path) or (0, 0)
+    return _hash_of(path, size, time)
+
+
+@lru_cache(maxsize=4096)
+def _hash_of(path: Path, _size: int, _mtime_ns: int) -> str:
+    return hashlib.sha256(read_limited(path, images.MAX_BYTES)).hexdigest()
 
 
 def _keep(library: Library, slug: str, pipeline: Pipeline, faces: Mapping[str, Face]) -> None:
@@ -161,10 +190,14 @@ def read_faces(folder: Path, pack: str) -> Packed | None:
     Without a `pack`, those of any.
     """
     any_pack = next(iter(sorted((folder / FACES).glob("*.safetensors"))), folder / FACES / "none")
-    path = faces_path(folder, pack) if pack else any_pack
-    if not path.is_file():
+    try:
+        path = faces_path(folder, pack) if pack else any_pack
+        if not path.is_file():
+            return None
+        packed = decode_faces(read_limited(path, MAX_BYTES))
+    except (PathError, StorageError) as error:
+        log.warning("%s The faces are computed again from the references.", error)
         return None
-    packed = decode_faces(read_limited(path, MAX_BYTES))
     if packed is None:
         log.warning("%s is damaged; the faces are computed again from the references.", path)
     return packed
@@ -173,8 +206,9 @@ def read_faces(folder: Path, pack: str) -> Packed | None:
 def write_faces(folder: Path, pipeline: Pipeline, references: Sequence[Reference], faces: Mapping[str, Face]) -> None:
     """Store the faces of all references that have one."""
     named = [(r.file, faces[r.file]) for r in references if r.file in faces]
-    sizes = {file: size for file, _ in named if (size := _size(inside(folder, file))) is not None}
-    data = encode_faces(named, pipeline, {"sizes": json.dumps(sizes, sort_keys=True)})
+    paths = {file: inside(folder, file) for file, _ in named}
+    stamps = {f: [*stamp, _file_hash(p)] for f, p in paths.items() if (stamp := _stamp(p)) is not None}
+    data = encode_faces(named, pipeline, {STAMPS: json.dumps(stamps, sort_keys=True)})
     atomic_write(faces_path(folder, pipeline.pack), data)
 
 

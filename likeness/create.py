@@ -15,7 +15,7 @@ from pathlib import Path
 
 from . import images
 from .character import REFERENCES, Character, open_character, read_faces, with_encoder, write_faces
-from .errors import FaceError, LikenessError
+from .errors import FaceError, LikenessError, quoted
 from .faces.face import Analyser, Face, Vector, choose, cosine
 from .files import atomic_write, delete_file
 from .identity import OUTLIER, weighted_mean
@@ -208,7 +208,7 @@ def _write(
 
 def _reference(file: str, name: str) -> Reference:
     """Names of pictures are for people: whatever cannot stand in a profile is left out of them."""
-    return Reference(file=file, source="".join(c for c in name if c.isprintable())[:200])
+    return Reference(file=file, source="".join(c for c in name if c.isprintable())[:60])
 
 
 def _created(library: Library, slug: str, added: tuple[str, ...], selection: _Selection) -> Creation:
@@ -228,4 +228,4 @@ def _free_names(folder: Path, profile: Profile, count: int) -> list[str]:
 
 def draft(name: str, slug: str = "", **values: str) -> Profile:
     """A profile without references yet; BadNameError or ProfileError for bad texts."""
-    return check({"name": name, "slug": slug or slug_of(name), **values}, f"character {name!r}")
+    return check({"name": name, "slug": slug or slug_of(name), **values}, f"character {quoted(name)}")

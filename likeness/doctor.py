@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from . import __version__
-from .assets import FACEID_FAMILIES, base_name, choose_adapter, choose_image_encoder
+from .assets import FACEID_FAMILIES, base_name, choose_adapter, choose_image_encoder, is_listed
 from .character import lost_references, open_character
 from .errors import LikenessError
 from .faces.packs import find_pack, find_packs
@@ -131,13 +131,18 @@ def _faceid(family: str, kinds: dict[str, _Kind]) -> list[Check]:
     adapter = choose_adapter(adapters.names, family)
     if adapter is None:
         remedy = f"put ip-adapter-faceid-plusv2_{family}.bin there to steer faces on {family} (weights: non-commercial)"
-        return [Check("missing", f"FaceID {family}", f"{adapters.where} has {adapters.there}", remedy)]
+        others = any(choose_adapter(adapters.names, other) for other in FACEID_FAMILIES)
+        return [
+            Check(
+                "warning" if others else "missing", f"FaceID {family}", f"{adapters.where} has {adapters.there}", remedy
+            )
+        ]
     checks = [Check("ok", f"FaceID {family}", f"{adapter} in {adapters.where}")]
     lora = base_name(adapter).rsplit(".", 1)[0] + "_lora.safetensors"
-    if "portrait" not in adapter and lora not in {base_name(n) for n in loras.names}:
+    if "portrait" not in base_name(adapter).lower() and lora not in {base_name(n) for n in loras.names}:
         remedy = "put it there; without it, it is rebuilt from the adapter at every start"
         checks.append(Check("warning", f"companion LoRA {family}", f"{loras.where} has no {lora}", remedy))
-    if "plus" in adapter and choose_image_encoder(encoders.names) is None:
+    if "plus" in base_name(adapter).lower() and choose_image_encoder(encoders.names) is None:
         remedy = "put CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors there; FaceID Plus needs it once for each character"
         checks.append(Check("missing", "image encoder", f"{encoders.where} has {encoders.there}", remedy))
     return checks
@@ -174,5 +179,5 @@ def _assets(slug: str, family: str, settings: BaseSettings, kinds: dict[str, _Ki
     return [
         Check("missing", slug, f"{family}: {name} is not in {kind.where}, which has {kind.there}", "put it there")
         for folder, name in wanted
-        if name and (kind := kinds.get(folder)) is not None and name.replace("\\", "/") not in kind.names
+        if name and (kind := kinds.get(folder)) is not None and not is_listed(name, kind.names)
     ]

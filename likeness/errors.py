@@ -21,6 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+def quoted(text: object, limit: int = 80) -> str:
+    """`text` as it would stand in code, cut short: what a prompt sends must not fill the history."""
+    shown = repr(text) if not isinstance(text, str) else repr(text[: limit + 1])
+    return shown if len(shown) <= limit + 2 else f"{shown[:limit]}...'"
+
+
 class LikenessError(Exception):
     """Base of every error that Likeness raises on purpose."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from .errors import FaceError
-from .faces.face import Face, Vector, cosine, normalise
+from .faces.face import Face, Vector, normalise
 
 OUTLIER = 0.30  # cosine to the mean of the other references; flagged every intruder in sets of 4 to 8
 GOOD_COUNT = (3, 5)  # references to ask for
@@ -53,7 +53,7 @@ class Outlier:
 class Identity:
     """A character's face as one vector."""
 
-    vector: Vector  # float32 [D], L2 norm 1
+    vector: Vector = field(repr=False)  # float32 [D], L2 norm 1
     count: int  # references it was made from
     outliers: tuple[Outlier, ...]
     digest: str  # sha256, hex; changes with any embedding, weight or crop
@@ -89,20 +89,22 @@ def find_outliers(references: Sequence[ReferenceFace]) -> list[Outlier]:
 
     Needs three: of two that differ, nothing tells which one is wrong.
     """
-    left = [(i + 1, r) for i, r in enumerate(references) if r.weight > 0]
-    found: list[Outlier] = []
-    while len(left) >= 3:
-        scored = [(_to_others(r, [o for _, o in left if o is not r]), number, r) for number, r in left]
-        similarity, number, worst = min(scored, key=lambda s: s[:2])
-        if similarity >= OUTLIER:
+    left = [(number, r) for number, r in enumerate(references, 1) if r.weight > 0]
+    if not left:
+        return []
+    vectors = np.array([r.face.normed for _, r in left], dtype=np.float64)
+    weighted = vectors * np.array([[r.weight] for _, r in left])
+    inside, total, found = np.full(len(left), True), weighted.sum(axis=0), []
+    while inside.sum() >= 3:
+        others = total - weighted  # sum of all but one, row by row
+        alike = (vectors * others).sum(axis=1) / np.maximum(np.linalg.norm(others, axis=1), 1e-12)
+        worst = int(np.argmin(np.where(inside, alike, np.inf)))
+        if alike[worst] >= OUTLIER:
             break
-        found.append(Outlier(number, worst.file, similarity, worst.source))
-        left = [(n, r) for n, r in left if r is not worst]
+        number, reference = left[worst]
+        found.append(Outlier(number, reference.file, float(alike[worst]), reference.source))
+        inside[worst], total = False, total - weighted[worst]
     return sorted(found, key=lambda o: o.number)
-
-
-def _to_others(one: ReferenceFace, others: Sequence[ReferenceFace]) -> float:
-    return cosine(one.face.embedding, weighted_mean([o.face.normed for o in others], [o.weight for o in others]))
 
 
 def _digest(references: Sequence[ReferenceFace]) -> str:

@@ -52,6 +52,11 @@ class Library:
             {path.parent.name for root in self.roots for path in root.glob(f"*/{PROFILE}") if is_slug(path.parent.name)}
         )
 
+    def _some_slugs(self, shown: int = 20) -> str:
+        slugs = self.slugs()
+        more = f" and {len(slugs) - shown} more" if len(slugs) > shown else ""
+        return (", ".join(slugs[:shown]) or "none") + more
+
     def list(self) -> list[Entry]:
         return [self._entry(slug) for slug in self.slugs()]
 
@@ -77,7 +82,7 @@ class Library:
         if not (folder / PROFILE).is_file():
             raise LibraryError(
                 f"No character {slug!r} in {', '.join(str(r) for r in self.roots)}; "
-                f"characters there: {', '.join(self.slugs()) or 'none'}."
+                f"characters there: {self._some_slugs()}."
             )
         profile = parse(read_limited(folder / PROFILE, MAX_BYTES + 1), folder / PROFILE)
         if profile.slug != slug:
@@ -162,9 +167,7 @@ class Library:
         with self.lock(slug):
             folder = self.folder(slug)
             if not folder.is_dir():
-                raise LibraryError(
-                    f"No character {slug!r} to trash; characters there: {', '.join(self.slugs()) or 'none'}."
-                )
+                raise LibraryError(f"No character {slug!r} to trash; characters there: {self._some_slugs()}.")
             stamp = time.strftime("%Y%m%d-%H%M%S")
             place = make_folder(folder.parent / TRASH)
             number = sum(1 for p in place.iterdir() if p.name.startswith(f"{slug}-{stamp}"))

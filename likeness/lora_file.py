@@ -105,16 +105,22 @@ def checkpoint_family(path: Path) -> str | None:
     return None
 
 
+def lora_base(path: Path, family: str | None = None) -> str:
+    """The base family of a LoRA: `family` where the user says it, else what the file tells. LoraError for neither."""
+    told = read_info(path).family
+    if family is not None and told in ("sd15", "sdxl") and told != family:
+        raise LoraError(f"{path.name} is a LoRA for {told}, not for {family}: choose {told}, or another file.")
+    if family is None and told is None:
+        raise LoraError(f"{path.name} does not tell which base model it is for: say it, for example sd15 or sdxl.")
+    return family or str(told)
+
+
 def attach(profile: Profile, path: Path, listed: str, family: str | None = None) -> Profile:
     """The profile with this LoRA as its newest, active version; one that is listed already is made active.
 
-    `listed` is the file's name in models/loras. The base family is read from the file; `family` says it
-    where the file does not tell.
+    `listed` is the file's name in models/loras; `family` as in `lora_base`.
     """
-    info = read_info(path)
-    base = info.family or family
-    if base is None:
-        raise LoraError(f"{path.name} does not tell which base model it is for: say it, for example sd15 or sdxl.")
+    info, base = read_info(path), lora_base(path, family)
     settings = profile.settings(base)
     others = [v.model_copy(update={"active": False}) for v in settings.loras if v.file != listed]
     same = next((v for v in settings.loras if v.file == listed), None)

@@ -6,6 +6,7 @@ has no gaps: a Recipe can be handed to the loaders and the sampler as it is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import cast, get_args
@@ -116,7 +117,7 @@ def resolve(
     """The complete recipe: override before profile before preset, number by number.
 
     `method` and `preset_name` replace the profile's; a named preset also replaces the profile's
-    strengths, since that is what the user asked to see. LikenessError when the method needs an
+    strengths, steps, cfg and denoise, since that is what the user asked to see. LikenessError when the method needs an
     asset the character lacks, and when nobody chose img2img but `no_faceid` (why the face cannot
     steer, in one sentence) leaves nothing else: such a graph would draw a stranger in silence.
     """
@@ -124,17 +125,18 @@ def resolve(
     chosen = wanted or method_for(has_lora, has_faceid)
     if wanted is None and chosen == "img2img" and no_faceid:
         raise LikenessError(f"{no_faceid} Or choose method img2img, to draw from the reference picture.")
-    _check_assets(chosen, family, has_lora, has_faceid)
+    _check_assets(chosen, family, has_lora, has_faceid, no_faceid)
     strengths, sampling = preset(preset_name or settings.preset, chosen)
     sampling = replace(sampling, width=NATIVE_SIZE.get(family, 1024), height=NATIVE_SIZE.get(family, 1024))
-    sampling = replace(sampling, **settings.sampling.model_dump(exclude_none=True))
+    preset_decides = {"steps", "cfg", "denoise"} if preset_name else set()
+    sampling = replace(sampling, **settings.sampling.model_dump(exclude_none=True, exclude=preset_decides))
     own = {} if preset_name else settings.strengths.model_dump(exclude_none=True, exclude={"source"})
     strengths = check_strengths(replace(strengths, **own), overrides or {})
     source: StrengthSource = "hand" if overrides else settings.strengths.source if own else "preset"
     return Recipe(family, chosen, strengths, sampling, source)
 
 
-def _check_assets(method: Method, family: str, has_lora: bool, has_faceid: bool) -> None:
+def _check_assets(method: Method, family: str, has_lora: bool, has_faceid: bool, no_faceid: str) -> None:
     if method in ("lora_faceid", "lora_only") and not has_lora:
         raise LikenessError(
             f"Method {method} needs a character LoRA for {family} and the profile has no active one: "
@@ -143,7 +145,7 @@ def _check_assets(method: Method, family: str, has_lora: bool, has_faceid: bool)
     if method in ("lora_faceid", "faceid_only") and not has_faceid:
         raise LikenessError(
             f"Method {method} needs a face embedding and a FaceID adapter for {family}: put an adapter into "
-            "models/ipadapter, create the character with a face model, or choose method auto."
+            f"models/ipadapter, create the character with a face model, or choose method auto. {no_faceid}".strip()
         )
 
 
@@ -152,6 +154,8 @@ def check_strengths(values: StrengthValues, overrides: Mapping[str, float]) -> S
     known = {f.name for f in fields(StrengthValues)}
     if unknown := sorted(set(overrides) - known):
         raise LikenessError(f"Unknown strength {', '.join(unknown)}: known are {', '.join(sorted(known))}.")
+    if bad := sorted(key for key, value in overrides.items() if not math.isfinite(value)):
+        raise LikenessError(f"{', '.join(bad)} is not a number: give one, usually 0 to 1.")
     merged = replace(values, **overrides)
     if merged.start > merged.end:
         raise LikenessError(f"FaceID would start at {merged.start} and end at {merged.end}: swap start and end.")

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from pathlib import Path
 
-from .errors import BadNameError, PathError
+from .errors import BadNameError, PathError, quoted
 
 MAX_SLUG = 64
 SLUG_PATTERN = r"[a-z0-9][a-z0-9_-]{0,63}"
@@ -30,11 +30,11 @@ def check_slug(text: str) -> str:
     """Return `text` if it can be a character's folder name on every system, else raise BadNameError."""
     if not isinstance(text, str) or not _SLUG.fullmatch(text):
         raise BadNameError(
-            f"{text!r} cannot be a character's folder name: use 1 to {MAX_SLUG} of a-z, 0-9, '_' and '-', "
+            f"{quoted(text)} cannot be a character's folder name: use 1 to {MAX_SLUG} of a-z, 0-9, '_' and '-', "
             "starting with a letter or digit."
         )
     if is_reserved(text):
-        raise BadNameError(f"{text!r} is a name that Windows keeps for devices: choose another name.")
+        raise BadNameError(f"{quoted(text)} is a name that Windows keeps for devices: choose another name.")
     return text
 
 
@@ -54,12 +54,14 @@ def slug_of(name: str) -> str:
     if not isinstance(name, str) or not name.strip():
         raise BadNameError("The character has no name: type one, for example 'Ada Ray'.")
     if any(c in name for c in "/\\\0") or ".." in name or any(unicodedata.category(c) == "Cc" for c in name):
-        raise BadNameError(f"{name!r} looks like a path, not a name: leave out '/', '\\', '..' and control characters.")
+        raise BadNameError(
+            f"{quoted(name)} looks like a path, not a name: leave out '/', '\\', '..' and control characters."
+        )
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = re.sub(r"[^a-z0-9-]+", "_", plain).strip("_-")[:MAX_SLUG].rstrip("_-")
     if not slug:
         raise BadNameError(
-            f"{name!r} has no letter or digit from a-z, 0-9, which the folder's name is made of: add one."
+            f"{quoted(name)} has no letter or digit from a-z, 0-9, which the folder's name is made of: add one."
         )
     return check_slug(slug)
 
@@ -72,7 +74,7 @@ def check_relative(text: str) -> str:
     )
     if bad or len(text) > 240:
         raise PathError(
-            f"{text!r} is not a path inside the character's folder: write it relative, with '/', "
+            f"{quoted(text)} is not a path inside the character's folder: write it relative, with '/', "
             "without '..' and without special characters, for example 'references/001.png'."
         )
     return text
@@ -92,7 +94,7 @@ def contained(root: Path, *parts: str) -> Path:
     except (ValueError, OSError):
         inside = False
     if not inside:
-        raise PathError(f"{'/'.join(parts)!r} leaves the folder {root}: use a name inside it.")
+        raise PathError(f"{quoted('/'.join(parts))} leaves the folder {root}: use a name inside it.")
     return Path(final)
 
 

@@ -24,7 +24,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-MAX_BYTES = 64 * 1024
+MAX_BYTES = 128 * 1024
 _MAX_DOTS = 16  # tomllib needs quadratic time for a dotted key: 40 KB of "a.a.a" took 6.4 s
 _MAX_PROSE_DOTS = 250  # in a comment, or a line of a multi-line string
 _TOO_LARGE = f"larger than {MAX_BYTES // 1024} KB: shorten the notes, the description and the lists"

@@ -19,7 +19,7 @@ from ..likeness.method import Recipe, as_method, as_preset, preset, resolve
 from ..likeness.profile import METHODS, PRESETS
 from . import faceid_files, host
 from .faceid_files import FaceIDFiles
-from .types import CharacterType
+from .types import CharacterType, adapter_input
 
 log = logging.getLogger(__name__)
 
@@ -86,14 +86,8 @@ class ApplyCharacter(io.ComfyNode):
                     "or img2img (the model unchanged: give Load Character's reference to VAE Encode "
                     "and lower denoise).",
                 ),
-                io.Combo.Input(
-                    "adapter",
-                    options=[host.AUTO, *host.listed("ipadapter")],
-                    default=host.AUTO,
-                    optional=True,
-                    advanced=True,
-                    tooltip="FaceID adapter in models/ipadapter. auto: the profile's, else the best "
-                    "that fits the model.",
+                adapter_input(
+                    "FaceID adapter in models/ipadapter. auto: the profile's, else the best that fits the model."
                 ),
                 io.Combo.Input(
                     "image_encoder",
@@ -115,8 +109,8 @@ class ApplyCharacter(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_: object) -> list[tuple[str, int, int]]:
-        """Runs again when an adapter file was replaced under its name, or a better one was put beside it."""
-        return host.file_stamps("ipadapter")
+        """Runs again when an adapter or LoRA was replaced under its name, or a better one was put beside it."""
+        return host.file_stamps("ipadapter") + host.file_stamps("loras")
 
     @classmethod
     def execute(

@@ -9,10 +9,10 @@ from comfy_api.latest import io
 
 from ..likeness.character import Character
 from ..likeness.errors import LikenessError
-from ..likeness.profile import METHODS
+from ..likeness.profile import METHODS, PRESETS
 from . import faceid_files, host
 from .apply_character import PROFILE, recipe_for
-from .types import CharacterType
+from .types import CharacterType, adapter_input
 
 
 class CharacterSampling(io.ComfyNode):
@@ -38,6 +38,16 @@ class CharacterSampling(io.ComfyNode):
                     optional=True,
                     tooltip="As in Apply Character; use the same there.",
                 ),
+                io.Combo.Input(
+                    "preset",
+                    options=[PROFILE, *PRESETS],
+                    default=PROFILE,
+                    optional=True,
+                    tooltip="profile: as saved with the character. A preset's name: its steps, cfg "
+                    "and denoise. Use the same as "
+                    "strengths in Apply Character.",
+                ),
+                adapter_input("As in Apply Character; decides whether there is a face to steer."),
             ],
             outputs=[
                 io.Int.Output("steps", display_name="steps", tooltip="Sampling steps."),
@@ -54,9 +64,18 @@ class CharacterSampling(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, character: Character, model: Any, method: str = host.AUTO) -> io.NodeOutput:
+    def execute(
+        cls,
+        character: Character,
+        model: Any,
+        method: str = host.AUTO,
+        preset: str = PROFILE,
+        adapter: str = host.AUTO,
+    ) -> io.NodeOutput:
         family = host.family_of(model)
-        s = recipe_for(character, family, faceid_files.find(character, family), method, {"strengths": PROFILE}).sampling
+        s = recipe_for(
+            character, family, faceid_files.find(character, family, adapter), method, {"strengths": preset}
+        ).sampling
         for value, known, field in (
             (s.sampler, comfy.samplers.KSampler.SAMPLERS, "sampler"),
             (s.scheduler, comfy.samplers.KSampler.SCHEDULERS, "scheduler"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io, ui
 
-from ..likeness.character import Character, open_character
-from ..likeness.create import NamedImage, add_references, create_character, draft
-from ..likeness.faces.face import describe_engine
+from ..likeness.character import open_character
+from ..likeness.create import Creation, NamedImage, add_references, create_character, draft
+from ..likeness.errors import FaceError, LibraryError
+from ..likeness.faces.face import Analyser, describe_engine
 from ..likeness.library import Library
-from ..likeness.lora_file import attach
+from ..likeness.lora_file import attach, lora_base
 from ..likeness.paths import slug_of
+from ..likeness.profile import FAMILIES, Profile
 from . import host
 from .types import CharacterType, backend_input, face_model_input, provider_input
 
@@ -90,6 +92,14 @@ class CreateCharacter(io.ComfyNode):
                     optional=True,
                     tooltip="A LoRA trained on this character, in models/loras; becomes its newest version.",
                 ),
+                io.Combo.Input(
+                    "lora_family",
+                    options=[host.AUTO, *FAMILIES],
+                    default=host.AUTO,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Base family of the LoRA. auto: as its file says.",
+                ),
                 face_model_input("Face-model pack in models/insightface/models. FaceID adapters want buffalo_l."),
                 provider_input(),
                 backend_input(),
@@ -108,9 +118,9 @@ class CreateCharacter(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, name: str, **_: object) -> bool:
-        """Runs again when the character has been trashed meanwhile."""
-        return bool(name.strip()) and host.library().exists(slug_of(name))
+    def fingerprint_inputs(cls, name: str | None = None, **_: object) -> str:
+        """Runs again when the character was edited or trashed since; a linked name is not known here."""
+        return host.seen_state(slug_of(name)) if name and name.strip() else ""
 
     @classmethod
     def execute(
@@ -123,33 +133,45 @@ class CreateCharacter(io.ComfyNode):
         negative: str = "",
         if_exists: str = ADD,
         lora: str = NO_LORA,
+        lora_family: str = host.AUTO,
         face_model: str = host.AUTO,
         provider: str = "cpu",
         backend: str = host.BACKENDS[0],
     ) -> io.NodeOutput:
         library, slug, pictures = host.library(), slug_of(name), named_pictures(images)
-        step = host.progress(len(pictures))
-        if if_exists != STOP and library.exists(slug):
-            engine = host.analyser(
-                library.get(slug).face_model if face_model == host.AUTO else face_model, provider, backend
-            )
-            made = add_references(library, slug, pictures, engine, step, unlike=if_exists == ADD_UNLIKE)
-        else:
-            engine = host.analyser(face_model, provider, backend)
-            texts = {"trigger": trigger, "class_word": class_word, "description": description, "negative": negative}
-            made = create_character(library, draft(name, slug, **texts), pictures, engine, step)
-        character = made.character if lora == NO_LORA else attach_lora(library, slug, lora)
-        faces = host.to_image([f.face.crop for f in character.faces])
+        family = None if lora_family == host.AUTO else lora_family
+        path = None if lora == NO_LORA else host.find_file("loras", lora, "The LoRA")
+        if path is not None:
+            lora_base(path, family)  # before anything is written
+        known = library.get(slug).face_model if library.exists(slug) else ""
+        engine = host.analyser(known if face_model == host.AUTO else face_model, provider, backend)
+        texts = {"trigger": trigger, "class_word": class_word, "description": description, "negative": negative}
+        made = make_or_add(library, draft(name, slug, **texts), pictures, engine, if_exists)
+        if path is not None:
+            library.update(slug, lambda profile: attach(profile, path, lora, family))
+        host.remember_state(slug)
+        character = made.character if path is None else open_character(library, slug)
         report = f"{made.report()}\nFace model: {describe_engine(engine)}"
+        if not character.faces:
+            raise FaceError(report)
+        faces = host.to_image([f.face.crop for f in character.faces])
         host.show_text(report, cls.hidden.unique_id)
         preview = ui.PreviewImage(faces, cls=cls).as_dict()
         return io.NodeOutput(character, faces, report, ui={**preview, "text": [report]})
 
 
-def attach_lora(library: Library, slug: str, lora: str) -> Character:
-    path = host.find_file("loras", lora, "The LoRA")
-    library.update(slug, lambda profile: attach(profile, path, lora))
-    return open_character(library, slug)
+def make_or_add(
+    library: Library, profile: Profile, pictures: list[NamedImage], engine: Analyser, if_exists: str
+) -> Creation:
+    """A new character, or more pictures for one, also when another program makes it at the same moment."""
+    step = host.progress(len(pictures))
+    if if_exists == STOP or not library.exists(profile.slug):
+        try:
+            return create_character(library, profile, pictures, engine, step)
+        except LibraryError:
+            if if_exists == STOP or not library.exists(profile.slug):
+                raise
+    return add_references(library, profile.slug, pictures, engine, step, unlike=if_exists == ADD_UNLIKE)
 
 
 def named_pictures(images: dict[str, torch.Tensor]) -> list[NamedImage]:

@@ -18,7 +18,7 @@ import torch
 from ..faceid import Adapter, CompiledIdentity, CompiledIdentityError, compile_identity, identity_tokens, load_adapter
 from ..likeness.assets import FACEID_FAMILIES, choose_adapter
 from ..likeness.character import IDENTITY, Character
-from ..likeness.errors import LikenessError, ModelMissingError
+from ..likeness.errors import LikenessError, ModelMissingError, PathError
 from ..likeness.files import atomic_write, read_limited
 from ..likeness.paths import contained
 from . import host
@@ -43,38 +43,51 @@ class FaceIDFiles:
 
 
 def find(character: Character, family: str, choice: str = host.AUTO) -> FaceIDFiles:
-    """The chosen adapter, else the profile's, else the best one listed, else what was compiled before.
+    """The chosen adapter, else the profile's, else the best of those listed and those compiled before.
 
-    ModelMissingError when an adapter is named but neither its file nor its compiled identity is there.
+    ModelMissingError when the user chose one that is not there; one that the profile names is only reported.
     """
     if family not in FACEID_FAMILIES:
         return FaceIDFiles(family, None, None)
     if not character.has_identity:
         none = f"No reference of {character.slug!r} has a face that can be used. " + " ".join(character.problems)
         return FaceIDFiles(family, None, None, none if character.profile.references else "")
-    listed = host.listed("ipadapter")
     named = character.profile.settings(family).faceid.adapter if choice == host.AUTO else choice
-    wanted = named or choose_adapter(listed, family)
+    wanted = named or _best(character, family)
     if wanted is None:
-        stored = sorted((character.folder / IDENTITY).glob(f"{family}-*.safetensors"))
         none = (
-            f"The face of {character.slug!r} cannot steer: models/ipadapter has no FaceID adapter for "
-            f"{family}, for example "
-            f"ip-adapter-faceid-plusv2_{family}.bin. Put one there."
+            f"The face of {character.slug!r} cannot steer: models/ipadapter has no FaceID adapter for {family}, "
+            f"for example ip-adapter-faceid-plusv2_{family}.bin. Put one there."
         )
-        return FaceIDFiles(family, None, stored[0] if stored else None, "" if stored else none)
+        return FaceIDFiles(family, None, None, none)
     compiled = _compiled_path(character, family, wanted)
     try:
         return FaceIDFiles(family, host.find_file("ipadapter", wanted, "The FaceID adapter"), compiled)
-    except ModelMissingError:
-        if not compiled.is_file():
+    except ModelMissingError as error:
+        if compiled is not None and compiled.is_file():
+            return FaceIDFiles(family, None, compiled)
+        if choice != host.AUTO:
             raise
-        return FaceIDFiles(family, None, compiled)
+        return FaceIDFiles(family, None, None, str(error))
 
 
-def _compiled_path(character: Character, family: str, adapter: str) -> Path:
+def _best(character: Character, family: str) -> str | None:
+    """The best adapter by name. One whose file is gone counts by what was compiled with it: a character that moved
+    to another machine stays the same there."""
+    mark = f"{family}-"
+    stored = sorted(p.stem.removeprefix(mark) for p in (character.folder / IDENTITY).glob(f"{mark}*.safetensors"))
+    kept = [f"{stem}.safetensors" for stem in stored]
+    return choose_adapter([*host.listed("ipadapter"), *kept], family) or next(iter(kept), None)
+
+
+def _compiled_path(character: Character, family: str, adapter: str) -> Path | None:
+    """None where the folder is not the character's own, a link to elsewhere, say: nothing is kept then."""
     stem = adapter.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
-    return contained(character.folder, IDENTITY, f"{family}-{stem}.safetensors")
+    try:
+        return contained(character.folder, IDENTITY, f"{family}-{stem}.safetensors")
+    except PathError as error:
+        log.warning("%s", error)
+        return None
 
 
 def compiled_identity(character: Character, files: FaceIDFiles, encoder_choice: str = host.AUTO) -> CompiledIdentity:
@@ -82,7 +95,7 @@ def compiled_identity(character: Character, files: FaceIDFiles, encoder_choice: 
     stored = _stored(character, files, encoder_choice)
     if stored is not None:
         return stored
-    if files.adapter is None or files.compiled is None:
+    if files.adapter is None:
         raise ModelMissingError(
             f"The FaceID adapter of {character.slug!r} is gone and its compiled identity no longer "
             "fits its references: "
@@ -97,7 +110,8 @@ def compiled_identity(character: Character, files: FaceIDFiles, encoder_choice: 
         )
     made = _compile(character, adapter, encoder_choice)
     try:
-        atomic_write(files.compiled, made.to_bytes())
+        if files.compiled is not None:
+            atomic_write(files.compiled, made.to_bytes())
     except LikenessError as error:
         log.warning("%s The identity will be compiled again next time.", error)
     return made

@@ -5,6 +5,7 @@ The only module that touches folder_paths.
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 
 from ..likeness import images
 from ..likeness.assets import find_listed
+from ..likeness.character import state_digest
 from ..likeness.faces.cache import CachedAnalyser, EmbeddingCache
 from ..likeness.faces.packs import FacePack, find_pack, find_packs
 from ..likeness.hashes import FileHashes
@@ -40,6 +42,28 @@ def register_folders() -> None:
 
 def library() -> Library:
     return Library([Path(p) for p in folder_paths.get_folder_paths("characters")])
+
+
+_states: dict[str, tuple[str, str]] = {}  # slug -> (fingerprint given before a run of Create, state after it)
+
+
+def seen_state(slug: str) -> str:
+    """A fingerprint of a character that its own creation does not change, so that creating it runs once."""
+    now = state_digest(library(), slug)
+    given, after = _states.get(slug, ("", ""))
+    if now != after:  # a number, because a character that was trashed is in the state it was before its creation
+        given = f"{now} {next(_changes)}"
+    _states[slug] = (given, now)
+    return given
+
+
+def remember_state(slug: str) -> None:
+    """What a run of Create has just left is no edit."""
+    now = state_digest(library(), slug)
+    _states[slug] = (_states.get(slug, (now, now))[0], now)
+
+
+_changes = itertools.count()
 
 
 def listed(folder: str) -> list[str]:
@@ -97,7 +121,7 @@ def analyser(pack_name: str = "", provider: str = "cpu", backend: str = BACKENDS
 
 def to_pixels(batch: torch.Tensor) -> list[images.RGB8]:
     """IMAGE float [B, H, W, C] -> B pictures uint8 [H, W, 3]."""
-    return [images.from_float(image.cpu().numpy().astype(np.float32)) for image in batch]
+    return [images.from_float(image.float().cpu().numpy()) for image in batch]
 
 
 def to_image(pictures: list[images.RGB8]) -> torch.Tensor:
@@ -141,5 +165,7 @@ def family_of(model: Any) -> str:
     config = getattr(model.model.model_config, "unet_config", {})
     if config.get("image_model"):
         return _IMAGE_MODELS.get(config["image_model"], "other")
+    if type(model.model.model_config).__name__ == "SD3":
+        return "sd3"
     key = (config.get("context_dim"), config.get("adm_in_channels"))
     return {(768, None): "sd15", (2048, 2816): "sdxl"}.get(key, "other")

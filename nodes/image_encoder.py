@@ -16,6 +16,7 @@ from ..likeness.assets import choose_image_encoder
 from ..likeness.errors import ModelMissingError
 from . import host
 
+_CHUNK = 8  # crops in one pass, so that many references need no more memory than a few
 _WIDTH = 1280  # of ViT-H's hidden states
 
 
@@ -49,11 +50,15 @@ class ImageEncoder:
 
     def hidden_states(self, crops: NDArray[np.uint8]) -> torch.Tensor:
         """Face crops uint8 [N, 224, 224, 3] -> float32 [N, 257, 1280], penultimate layer, no final norm."""
-        pixels = torch.from_numpy(crops.astype(np.float32) / 255.0)
-        normed = comfy.clip_model.clip_preprocess(
-            pixels, size=self.model.image_size, mean=self.model.image_mean, std=self.model.image_std, crop=False
-        )
-        return self._penultimate(normed)
+        m = self.model
+        parts = []
+        for chunk in np.array_split(crops, -(-len(crops) // _CHUNK)):
+            pixels = torch.from_numpy(chunk.astype(np.float32) / 255.0)
+            normed = comfy.clip_model.clip_preprocess(
+                pixels, size=m.image_size, mean=m.image_mean, std=m.image_std, crop=False
+            )
+            parts.append(self._penultimate(normed))
+        return torch.cat(parts)
 
     def empty_hidden_states(self) -> torch.Tensor:
         """The same of pixel values 0, the mean colour: what the reference implementation calls no image."""

@@ -16,6 +16,11 @@ def face_model_input(tooltip: str) -> io.Combo.Input:
     return io.Combo.Input("face_model", options=options, default=host.AUTO, optional=True, tooltip=tooltip)
 
 
+def adapter_input(tooltip: str) -> io.Combo.Input:
+    options = [host.AUTO, *host.listed("ipadapter")]
+    return io.Combo.Input("adapter", options=options, default=host.AUTO, optional=True, advanced=True, tooltip=tooltip)
+
+
 def backend_input() -> io.Combo.Input:
     tooltip = (
         "What runs the face model: Likeness itself, or the insightface package where it is installed. Same models."

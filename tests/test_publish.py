@@ -101,6 +101,12 @@ def test_every_requirement_line_survives_the_managers_installer() -> None:
         assert not line.startswith("torch")
 
 
+def test_no_folder_of_tests_is_a_package() -> None:
+    """pytest would climb from it to the pack's own __init__.py and, in a checkout called likeness, take that for
+    the package of this name."""
+    assert list((ROOT / "tests").rglob("__init__.py")) == [ROOT / "tests" / "e2e" / "probe_pack" / "__init__.py"]
+
+
 def test_only_notes_hold_prose_in_the_example_graphs() -> None:
     """The editor has been seen to carry one graph's note into the next graph's prompt."""
     for path in sorted((ROOT / "example_workflows").glob("*.json")):

@@ -11,6 +11,7 @@ The pipeline is named "likeness-sample", so nothing takes them for a real model'
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -96,6 +97,7 @@ def _character(folder: Path, pictures: dict[str, images.RGB8]) -> None:
     files = {f"references/{n:03d}.png": name for n, name in enumerate(pictures, 1)}
     for file, name in files.items():
         atomic_write(folder / file, images.encode_png(pictures[name]))
+        os.utime(folder / file, (0, 0))  # its time is kept beside the faces
     references = tuple(Reference(file=file) for file in files)
     write_faces(folder, pipeline(), references, {file: face(name, pictures[name]) for file, name in files.items()})
     profile = Profile(

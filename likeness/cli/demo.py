@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import images
-from ..assets import choose_adapter, choose_image_encoder
+from ..assets import base_name, choose_adapter, choose_image_encoder
 from ..character import Character, open_character
 from ..doctor import Folders, listed
 from ..errors import LikenessError, ModelMissingError
@@ -192,7 +192,7 @@ def _models(folders: Folders, base: Path, checkpoint: str | None, python: Path) 
         family = next((f for root in folders.checkpoints if (f := checkpoint_family(root / name))), None)
         adapter = choose_adapter(listed(folders.ipadapter), family) if family else None
         encoder = choose_image_encoder(listed(folders.clip_vision))
-        if adapter and (encoder or "plus" not in adapter):
+        if adapter and (encoder or "plus" not in base_name(adapter).lower()):
             return Models(Files(name, SLUG, adapter), False, f"Drawing with {name} and {adapter}.")
     if checkpoint:
         raise LikenessError(

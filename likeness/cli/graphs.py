@@ -70,6 +70,7 @@ def create_character(
         negative="",
         if_exists="add the pictures",
         lora="none",
+        lora_family="auto",
         face_model=face_model,
         provider="cpu",
         backend="likeness",
@@ -126,7 +127,13 @@ def _draw(files: Files, text: str, prefix: str, seed: int, overrides: Overrides)
     positive = g.add("CLIPTextEncode", "Positive", clip=[applied, 1], text=[words, 0])
     negative = g.add("CLIPTextEncode", "Negative", clip=[applied, 1], text=[words, 1])
     sampling = g.add(
-        "LikenessCharacterSampling", "Character Sampling", character=character, model=[applied, 0], method="auto"
+        "LikenessCharacterSampling",
+        "Character Sampling",
+        character=character,
+        model=[applied, 0],
+        method="auto",
+        preset="profile",
+        adapter=files.adapter,
     )
     latent = g.add(
         "EmptyLatentImage",

@@ -39,12 +39,12 @@ class Places:
         if backend == "insightface":
             from ..faces.insightface_backend import InsightFaceAnalyser
 
-            return CachedAnalyser(InsightFaceAnalyser(found), EmbeddingCache(self.cache))
+            return CachedAnalyser(InsightFaceAnalyser(found, provider), EmbeddingCache(self.cache))
         return CachedAnalyser(OnnxAnalyser(found, provider), EmbeddingCache(self.cache))
 
 
 def with_extra_paths(folders: Folders, config: Path) -> Folders:
-    """The folders of ComfyUI's extra_model_paths.yaml before the standard ones, as ComfyUI's own loader reads it."""
+    """Also the folders of ComfyUI's extra_model_paths.yaml: after the standard ones, before them with is_default."""
     if not config.is_file():
         return folders
     try:
@@ -67,7 +67,8 @@ def _with_section(folders: Folders, section: dict[str, object], beside: Path) ->
     for key in Folders.__dataclass_fields__:
         rows = str(section.get(key) or "").splitlines()
         extra = tuple(beside / base / row.strip() for row in rows if row.strip())
-        folders = replace(folders, **{key: (*extra, *getattr(folders, key))})
+        known = getattr(folders, key)
+        folders = replace(folders, **{key: (*extra, *known) if section.get("is_default") else (*known, *extra)})
     return folders
 
 

@@ -70,9 +70,7 @@ class QueueClient:
         except urllib.error.HTTPError as error:
             raise ServerError(f"ComfyUI at {self._url} answered {error.code}: {_reason(error.read(), body)}") from error
         except (urllib.error.URLError, OSError) as error:
-            raise ServerError(
-                f"No ComfyUI answers at {self._url} ({error}): start it, or give another --server."
-            ) from error
+            raise ServerError(f"No ComfyUI answers at {self._url} ({error}): start it first.") from error
 
 
 def _reason(answer: bytes, body: dict[str, Any] | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -43,10 +43,13 @@ class Face:
     """One detection. Coordinates are in the picture as given, whatever the ladder turned or padded."""
 
     box: Vector  # float32 [4]: left, top, right, bottom; px
-    keypoints: Vector  # float32 [5, 2]: eyes, nose, mouth corners, the left one of an upright picture first; px
+    keypoints: Vector = field(
+        repr=False
+    )  # float32 [5, 2]: eyes, nose, mouth corners, the left one of an upright picture first; px
     score: float  # detector, 0..1
-    embedding: Vector  # float32 [512], raw, as the recogniser gives it
-    crop: RGB8  # uint8 [224, 224, 3] RGB, aligned, for the image encoder
+    # ComfyUI prints inputs into its history when a node fails: what identifies a person is not in the text.
+    embedding: Vector = field(repr=False)  # float32 [512], raw, as the recogniser gives it
+    crop: RGB8 = field(repr=False)  # uint8 [224, 224, 3] RGB, aligned, for the image encoder
     pose: Pose
     quality: Quality
     rung: str  # step of the failure ladder that found it, e.g. "640", "256+pad50", "640+turn90+level"

@@ -29,8 +29,13 @@ class InsightFaceAnalyser(LadderAnalyser):
         det_sizes: Sequence[int] = DET_SIZES,
         det_threshold: float = DET_THRESHOLD,
     ) -> None:
-        engine = InsightFaceEngine(pack, provider, det_threshold)
-        super().__init__(pipeline_of(pack, det_sizes, det_threshold, BACKEND), engine)
+        self._models = InsightFaceEngine(pack, provider, det_threshold)
+        super().__init__(pipeline_of(pack, det_sizes, det_threshold, BACKEND), self._models)
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Of the recogniser's session, best first; () before the first picture."""
+        return self._models.providers
 
 
 class InsightFaceEngine:
@@ -44,6 +49,7 @@ class InsightFaceEngine:
         self._lock = threading.Lock()
         self._detector: Any = None
         self._recogniser: Any = None
+        self.providers: tuple[str, ...] = ()
 
     def detect(self, image: RGB8, size: int) -> Detections:
         self._load()
@@ -70,6 +76,7 @@ class InsightFaceEngine:
             self._detector = zoo.get_model(str(self._pack.detector), providers=providers)
             self._detector.prepare(ctx_id=0, det_thresh=self._threshold)
             self._recogniser = zoo.get_model(str(self._pack.recogniser), providers=providers)
+            self.providers = tuple(self._recogniser.session.get_providers())
 
 
 def _model_zoo() -> Any:

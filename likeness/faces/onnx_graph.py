@@ -53,16 +53,22 @@ def model_file(path: Path) -> ModelFile:
         info = path.stat()
     except OSError as error:
         raise ModelMissingError(f"The face model {path} cannot be read ({error}): download it again.") from error
-    return _inspect(path, info.st_size, info.st_mtime_ns)
+    found = _inspect(path, info.st_size, info.st_mtime_ns)
+    if isinstance(found, str):
+        raise ModelMissingError(found)
+    return found
 
 
-@lru_cache(maxsize=64)
-def _inspect(path: Path, _size: int, _mtime_ns: int) -> ModelFile:
-    data = read_model(path)
+@lru_cache(maxsize=256)
+def _inspect(path: Path, _size: int, _mtime_ns: int) -> ModelFile | str:
+    """The outline, or what is wrong: a bad file must not be read again at every look into its folder."""
     try:
+        data = read_model(path)
         return ModelFile(hashlib.sha256(data).hexdigest(), outline(data))
-    except (ValueError, IndexError) as error:
-        raise ModelMissingError(f"{path} is not a whole ONNX model: download it again.") from error
+    except ModelMissingError as error:
+        return str(error)
+    except (ValueError, IndexError):
+        return f"{path} is not a whole ONNX model: download it again."
 
 
 def outline(data: bytes) -> Graph:
@@ -117,6 +123,8 @@ def _fields(data: memoryview) -> Iterator[tuple[int, memoryview | int]]:
     while at < len(data):
         tag, at = _varint(data, at)
         kind = tag & 7
+        if not tag >> 3:  # zeros: an unfinished download
+            raise ValueError("field number 0")
         if kind == 0:
             value, at = _varint(data, at)
             yield tag >> 3, value

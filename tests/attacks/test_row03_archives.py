@@ -106,7 +106,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(home: Library, tmp_path: Path) 
 
 def test_a_profile_that_is_a_bomb_is_refused(home: Library, tmp_path: Path) -> None:
     path = packed(tmp_path, [("eve/profile.toml", b"#" * 30_000_000)], zipfile.ZIP_DEFLATED)
-    refused(home, path, "larger than 65,536 bytes")
+    refused(home, path, "larger than 131,072 bytes")
 
 
 def test_an_entry_that_lies_about_its_size_is_refused(home: Library, tmp_path: Path) -> None:

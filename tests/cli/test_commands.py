@@ -156,3 +156,23 @@ def test_the_sample_is_what_its_script_builds(tmp_path: Path) -> None:
     for face in opened.faces:
         picture = images.read(opened.folder / face.file)
         np.testing.assert_array_equal(align(picture, face.face.keypoints, CROP_SIZE), face.face.crop)
+
+
+def test_the_insightface_package_can_be_chosen(call: Call) -> None:
+    pytest.importorskip("insightface", reason="the insightface package is not installed")
+    code, out, err = call("create", "Mara", *PICTURES[:2], "--backend", "insightface")
+    assert code == 0, err
+    assert "Face model: standin on CPUExecutionProvider" in out
+
+
+def test_extra_model_paths_follow_the_standard_folders_unless_default(tmp_path: Path) -> None:
+    pytest.importorskip("yaml", reason="PyYAML is not installed")
+    from likeness.cli.places import with_extra_paths
+    from likeness.doctor import model_folders
+
+    config = tmp_path / "extra_model_paths.yaml"
+    config.write_text(
+        "a:\n  base_path: /x\n  loras: l1\nb:\n  base_path: /y\n  is_default: true\n  loras: |\n    l2\n    l3\n"
+    )
+    found = with_extra_paths(model_folders(tmp_path), config).loras
+    assert [str(p) for p in found] == ["/y/l2", "/y/l3", str(tmp_path / "loras"), "/x/l1"]

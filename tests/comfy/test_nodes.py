@@ -28,6 +28,7 @@ INTERFACE = {
             "negative",
             "if_exists",
             "lora",
+            "lora_family",
             "face_model",
             "provider",
             "backend",
@@ -41,7 +42,7 @@ INTERFACE = {
     ),
     "LikenessCharacterPrompt": (["character", "text", "negative"], ["positive", "negative_text"]),
     "LikenessCharacterSampling": (
-        ["character", "model", "method"],
+        ["character", "model", "method", "preset", "adapter"],
         ["steps", "cfg", "sampler_name", "scheduler", "width", "height", "denoise"],
     ),
     "LikenessScoreLikeness": (

@@ -296,3 +296,53 @@ def test_without_an_adapter_the_user_is_told_where_to_put_one(server: Running, c
     finally:
         shutil.copytree(tmp_path / "adapters", adapters, dirs_exist_ok=True)
         shutil.copytree(tmp_path / "compiled", compiled, dirs_exist_ok=True)
+
+
+def test_nothing_shown_about_a_failure_holds_an_embedding(server: Running, character: str) -> None:
+    """ComfyUI writes the inputs of a failed node into its history."""
+    draw = graph("portrait", **{"LikenessLoadCharacter.character": plain_character(server)})
+    draw["5"]["inputs"].pop("negative", None)
+    for node in draw.values():
+        if node["class_type"] == "LikenessApplyCharacter":
+            node["inputs"]["method"] = "lora_only"
+    prompt_id = server.client.queue(draw)
+    history: dict[str, Any] = {}
+    while not history:
+        history = server.get(f"/history/{prompt_id}")
+    told = json.dumps(history)
+    assert "execution_error" in told and "Character('plain', 3 faces)" in told
+    assert "array(" not in told and "embedding" not in told.replace("face embedding", "")
+
+
+def test_creating_runs_once_and_again_only_after_an_edit(server: Running, character: str) -> None:
+    create = graph("create_character", **{"LikenessCreateCharacter.name": "Once"})
+    server.run(create)
+    assert "4" in server.cached(server.run(create))
+    profile = server.characters / "once" / "profile.toml"
+    profile.write_bytes(profile.read_bytes().replace(b'class_word = "person"', b'class_word = "robot"'))
+    assert "4" not in server.cached(server.run(create))
+    assert "4" in server.cached(server.run(create))
+    shutil.rmtree(server.characters / "once")
+    assert "3 picture(s) added, 3 in all" in server.run(create).outputs["4"]["text"][0]
+
+
+def test_a_lost_picture_does_not_stop_drawing(server: Running, character: str) -> None:
+    slug = plain_character(server)
+    draw = graph("portrait", **{"LikenessLoadCharacter.character": slug})
+    expected = server.picture(server.run(draw))
+    picture = server.characters / slug / "references" / "001.png"
+    data = picture.read_bytes()
+    picture.unlink()
+    try:
+        server.forget()
+        np.testing.assert_array_equal(server.picture(server.run(draw)), expected)
+    finally:
+        picture.write_bytes(data)
+
+
+def test_a_lora_that_does_not_fit_leaves_nothing_behind(server: Running, character: str) -> None:
+    (server.base / "models" / "loras" / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    bad = {"LikenessCreateCharacter.name": "Never", "LikenessCreateCharacter.lora": "cut.safetensors"}
+    with pytest.raises(ServerError, match=r"cut\.safetensors is no"):
+        server.run(graph("create_character", **bad))
+    assert not (server.characters / "never").exists()

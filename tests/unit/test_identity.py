@@ -103,3 +103,9 @@ def test_the_digest_changes_with_what_shapes_the_picture_and_only_then() -> None
     other_crop = references([1, 1])
     object.__setattr__(other_crop[0].face, "crop", other_crop[0].face.crop + 1)
     assert identity_of(other_crop).digest != base
+
+
+def test_five_hundred_references_that_agree_on_nothing_are_judged_quickly() -> None:
+    """Every one is an outlier in its turn; the work must not grow with the third power."""
+    crowd = [ReferenceFace(f"references/{i:03d}.png", 1.0, make_face(i, 0)) for i in range(500)]
+    assert len(find_outliers(crowd)) > 400

@@ -96,7 +96,9 @@ def test_the_recipe_says_where_its_strengths_came_from(extra: dict, source: str)
 def test_a_named_preset_replaces_the_profiles_strengths() -> None:
     recipe = resolve(SETTINGS, "sd15", has_lora=True, has_faceid=True, preset_name="balanced")
     assert (recipe.strengths.faceid_weight, recipe.strengths.end) == (0.6, 1.0)
-    assert recipe.sampling.steps == 12
+    assert recipe.sampling.steps == 25
+    kept = resolve(SETTINGS, "sd15", has_lora=True, has_faceid=True)
+    assert kept.sampling.steps == 12
 
 
 def test_a_zero_in_the_profile_is_a_value_and_not_a_gap() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 
 from likeness.errors import ProfileError
-from likeness.profile import SCHEMA_VERSION, Profile
+from likeness.profile import SCHEMA_VERSION, Profile, Reference
 from likeness.profile_toml import MAX_BYTES, check, emit, migrate, parse
 
 from .. import strategies
@@ -212,7 +212,10 @@ def test_dots_in_a_remark_are_only_dots(remark: str) -> None:
         ({"name": "A\u2028B"}, "one line"),
         ({"name": "\ud800"}, "profile.toml"),
         ({"notes": "黒" * 30_000}, "8000"),
-        ({"description": "黒" * 8000, "negative": "黒" * 8000, "notes": "黒" * 8000}, "larger than 64 KB"),
+        (
+            {"references": tuple(Reference(file=f"{'x' * 120}/{n}", source="黒" * 150) for n in range(300))},
+            "larger than 128 KB",
+        ),
     ],
 )
 def test_a_profile_that_could_not_be_read_back_is_not_written(update: dict, text: str) -> None:

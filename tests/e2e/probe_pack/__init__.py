@@ -44,7 +44,12 @@ count(torch, "load", "torch.load")
 try:
     import onnxruntime
 
-    count(onnxruntime, "InferenceSession", "onnx_session")
+    class Counted(onnxruntime.InferenceSession):  # a class, because the insightface package inherits from it
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            COUNTS["onnx_session"] += 1
+            super().__init__(*args, **kwargs)
+
+    onnxruntime.InferenceSession = Counted
 except ImportError:
     pass
 sys.addaudithook(on_audit)

@@ -54,12 +54,12 @@ def create_character(
     name: str = "My Character",
     face_model: str = "auto",
 ) -> ApiGraph:
-    """Photos in ComfyUI's input folder -> a character, with its aligned faces shown."""
+    """Photos in ComfyUI's input folder -> a character; the node shows its aligned faces."""
     graph = Graph()
     loaded = {
         f"images__image{i}": [graph.add("LoadImage", f"Photo {i + 1}", image=file), 0] for i, file in enumerate(images)
     }
-    made = graph.add(
+    graph.add(
         "LikenessCreateCharacter",
         "Create Character",
         **loaded,
@@ -75,7 +75,6 @@ def create_character(
         provider="cpu",
         backend="likeness",
     )
-    graph.add("PreviewImage", "Aligned faces", images=[made, 1])
     return graph.nodes
 
 
@@ -91,7 +90,7 @@ def lora_faceid_score(
 ) -> ApiGraph:
     """A character drawn with its LoRA and FaceID together, and scored."""
     graph, character, image = _draw(files, "reading in a cafe, warm evening light", "likeness/scored", seed, overrides)
-    score = graph.add(
+    graph.add(
         "LikenessScoreLikeness",
         "Score Likeness",
         images=image,
@@ -100,7 +99,6 @@ def lora_faceid_score(
         provider="cpu",
         backend="likeness",
     )
-    graph.add("PreviewImage", "Scored picture", images=[score, 2])
     return graph.nodes
 
 

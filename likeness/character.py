@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import Any
 
 from . import images
 from .errors import FaceError, LikenessError, PathError, StorageError
@@ -120,7 +121,7 @@ def open_character(library: Library, slug: str, analyser: Callable[[str], Analys
     """
     profile, folder = library.get(slug), library.folder(slug)
     stored = read_faces(folder, profile.face_model)
-    known = {file: face for file, face in stored.named if not _replaced(folder, file, stored)} if stored else {}
+    known = _still_true(folder, stored) if stored else {}
     missing = [r for r in profile.references if r.file not in known]
     pipeline = stored.pipeline if stored else None
     problems: list[str] = []
@@ -143,16 +144,24 @@ def open_character(library: Library, slug: str, analyser: Callable[[str], Analys
     return Character(profile, folder, pipeline if faces else None, faces, tuple(problems))
 
 
-def _replaced(folder: Path, file: str, stored: Packed) -> bool:
+def _still_true(folder: Path, stored: Packed) -> dict[str, Face]:
+    """The stored faces whose picture was not replaced since."""
+    try:
+        stamps = json.loads(stored.extra.get(STAMPS, "{}"))
+    except (ValueError, RecursionError):
+        return {}
+    return {file: face for file, face in stored.named if not _replaced(folder, file, stamps)}
+
+
+def _replaced(folder: Path, file: str, stamps: Any) -> bool:
     """True when the picture is not the one its face was computed from. One that is gone has not been replaced."""
     try:
-        path = inside(folder, file)
-        known = json.loads(stored.extra.get(STAMPS, "{}")).get(file)
+        path, known = inside(folder, file), stamps.get(file)
         now = _stamp(path)
         if now is None or known is None or now == known[:2]:
             return False
         return now[0] != known[0] or _file_hash(path) != known[2]  # a copied folder has other times
-    except (LikenessError, ValueError, RecursionError, AttributeError, TypeError, IndexError):
+    except (LikenessError, AttributeError, TypeError, IndexError):
         return True
 
 
@@ -179,9 +188,14 @@ def _hash_of(path: Path, _size: int, _mtime_ns: int) -> str:
 def _keep(library: Library, slug: str, pipeline: Pipeline, faces: Mapping[str, Face]) -> None:
     """Store faces beside those that another program has stored meanwhile."""
     with library.lock(slug):
-        folder, stored = library.folder(slug), read_faces(library.folder(slug), pipeline.pack)
-        others = stored.named if stored and stored.pipeline.recogniser == pipeline.recogniser else ()
-        write_faces(folder, pipeline, library.get(slug).references, {**dict(others), **faces})
+        folder = library.folder(slug)
+        write_faces(folder, pipeline, library.get(slug).references, {**faces_by(folder, pipeline), **faces})
+
+
+def faces_by(folder: Path, pipeline: Pipeline) -> dict[str, Face]:
+    """The stored faces by reference, where they are by the same recogniser; else {}."""
+    stored = read_faces(folder, pipeline.pack)
+    return dict(stored.named) if stored and stored.pipeline.recogniser == pipeline.recogniser else {}
 
 
 def read_faces(folder: Path, pack: str) -> Packed | None:

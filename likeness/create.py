@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import images
-from .character import REFERENCES, Character, open_character, read_faces, with_encoder, write_faces
+from .character import REFERENCES, Character, faces_by, open_character, with_encoder, write_faces
 from .errors import FaceError, LikenessError, quoted
 from .faces.face import Analyser, Face, Vector, choose, cosine
 from .files import atomic_write, delete_file
@@ -152,9 +152,8 @@ def _without_strangers(selection: _Selection, identity: Vector, name: str) -> _S
             kept.append(chosen)
         else:
             notes.append(
-                f"{chosen.image.name}: does not look like {name} (similarity {alike:.2f}, below "
-                f"{OUTLIER:.2f}), so it was "
-                "left out. Add it even if unlike when it does show this character."
+                f"{chosen.image.name}: does not look like {name} (similarity {alike:.2f}, below {OUTLIER:.2f}), "
+                "so it was left out. Add it even if unlike when it does show this character."
             )
     return _Selection(kept, notes)
 
@@ -190,14 +189,12 @@ def _write(
         *(_reference(f, c.image.name) for f, c in zip(files, selection.chosen, strict=True)),
     )
     changed = profile.model_copy(update={"references": references, "face_model": pipeline.pack})
-    stored = read_faces(folder, pipeline.pack)
-    others = stored.named if stored and stored.pipeline.recogniser == pipeline.recogniser else ()
     new = {f: c.face for f, c in zip(files, selection.chosen, strict=True)}
     text = emit(changed, folder / PROFILE)
     try:
         for file, chosen in zip(files, selection.chosen, strict=True):
             atomic_write(inside(folder, file), images.encode_png(chosen.image.pixels))
-        write_faces(folder, pipeline, references, {**dict(others), **known, **new})
+        write_faces(folder, pipeline, references, {**faces_by(folder, pipeline), **known, **new})
         atomic_write(folder / PROFILE, text)
     except LikenessError:
         for file in files:

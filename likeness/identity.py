@@ -42,10 +42,9 @@ class Outlier:
     def __str__(self) -> str:
         name = f"{self.file}, from {self.source}" if self.source else self.file
         return (
-            f"Reference {self.number} ({name}) does not look like the others: similarity "
-            f"{self.similarity:.2f} to their "
-            f"mean, below {OUTLIER:.2f}. If it shows somebody else, set its weight to 0 in "
-            "profile.toml, or take it out."
+            f"Reference {self.number} ({name}) does not look like the others: similarity {self.similarity:.2f} to "
+            f"their mean, below {OUTLIER:.2f}. If it shows somebody else, set its weight to 0 in profile.toml, or "
+            "take it out."
         )
 
 

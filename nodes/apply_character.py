@@ -10,7 +10,7 @@ import comfy.utils
 from comfy.ldm.modules.attention import optimized_attention
 from comfy_api.latest import io
 
-from ..faceid import CompiledIdentity, apply_identity, companion_lora, companion_name, load_adapter
+from ..faceid import CompiledIdentity, apply_identity, companion_lora, companion_name
 from ..likeness.character import Character
 from ..likeness.errors import LikenessError
 from ..likeness.faces.packs import FACEID_RECOGNISER, known_model
@@ -64,9 +64,8 @@ class ApplyCharacter(io.ComfyNode):
             node_id="LikenessApplyCharacter",
             display_name="Apply Character",
             category="likeness/character",
-            description="Puts the character on a model by what it has: its LoRA, and its cached face "
-            "through a FaceID adapter "
-            "with that adapter's companion LoRA. The incoming model stays as it is.",
+            description="Puts the character on a model by what it has: its LoRA, and its cached face through a "
+            "FaceID adapter with that adapter's companion LoRA. The incoming model stays as it is.",
             search_aliases=["likeness", "faceid", "ipadapter", "ip-adapter face", "character lora", "consistent face"],
             hidden=[io.Hidden.unique_id],
             inputs=[
@@ -81,10 +80,9 @@ class ApplyCharacter(io.ComfyNode):
                     options=[host.AUTO, *METHODS],
                     default=host.AUTO,
                     optional=True,
-                    tooltip="auto: the profile's, else the best for what the character has. "
-                    "lora_faceid, lora_only, faceid_only, "
-                    "or img2img (the model unchanged: give Load Character's reference to VAE Encode "
-                    "and lower denoise).",
+                    tooltip="auto: the profile's, else the best for what the character has. lora_faceid, "
+                    "lora_only, faceid_only, or img2img (the model unchanged: give Load Character's reference to "
+                    "VAE Encode and lower denoise).",
                 ),
                 adapter_input(
                     "FaceID adapter in models/ipadapter. auto: the profile's, else the best that fits the model."
@@ -192,7 +190,7 @@ def _companion_lora(
         check_family(path, recipe.family)
         lora = _load_lora(path)
     elif files.adapter is not None:
-        lora = companion_lora(load_adapter(files.adapter))
+        lora = companion_lora(faceid_files.open_adapter(files.adapter))
         lines.append(
             f"no companion LoRA for {adapter_name} in models/loras: rebuilt from the adapter, which takes longer"
         )
@@ -209,9 +207,8 @@ def foreign_embedding(character: Character) -> str:
     if known is not None and known.name == FACEID_RECOGNISER:
         return ""
     return (
-        f"note: this identity was computed with {character.profile.face_model or 'an unknown pack'}; "
-        "FaceID adapters were "
-        "trained on buffalo_l, so the likeness will be weak. Create the character with that pack."
+        f"note: this identity was computed with {character.profile.face_model or 'an unknown pack'}; FaceID "
+        "adapters were trained on buffalo_l, so the likeness will be weak. Create the character with that pack."
     )
 
 

@@ -22,9 +22,8 @@ class CharacterSampling(io.ComfyNode):
             node_id="LikenessCharacterSampling",
             display_name="Character Sampling",
             category="likeness/character",
-            description="Steps, cfg, sampler, scheduler, size and denoise for KSampler: the "
-            "profile's own, else the preset's "
-            "for the character's method.",
+            description="Steps, cfg, sampler, scheduler, size and denoise for KSampler: the profile's own, else "
+            "the preset's for the character's method.",
             search_aliases=["likeness", "ksampler settings", "sampling preset"],
             inputs=[
                 CharacterType.Input("character", tooltip="From Load Character."),
@@ -43,9 +42,8 @@ class CharacterSampling(io.ComfyNode):
                     options=[PROFILE, *PRESETS],
                     default=PROFILE,
                     optional=True,
-                    tooltip="profile: as saved with the character. A preset's name: its steps, cfg "
-                    "and denoise. Use the same as "
-                    "strengths in Apply Character.",
+                    tooltip="profile: as saved with the character. A preset's name: its steps, cfg and denoise. "
+                    "Use the same as strengths in Apply Character.",
                 ),
                 adapter_input("As in Apply Character; decides whether there is a face to steer."),
             ],
@@ -82,8 +80,7 @@ class CharacterSampling(io.ComfyNode):
         ):
             if value not in known:
                 raise LikenessError(
-                    f"profile.toml of {character.slug!r}: base.{family}.sampling.{field} is "
-                    f"{value!r}, which this ComfyUI does "
-                    f"not have; it has {', '.join(known)}."
+                    f"profile.toml of {character.slug!r}: base.{family}.sampling.{field} is {value!r}, which this "
+                    f"ComfyUI does not have; it has {', '.join(known)}."
                 )
         return io.NodeOutput(s.steps, s.cfg, s.sampler, s.scheduler, s.width, s.height, s.denoise)

@@ -28,9 +28,8 @@ class CreateCharacter(io.ComfyNode):
             node_id="LikenessCreateCharacter",
             display_name="Create Character",
             category="likeness/character",
-            description="Makes a character from pictures of one person: finds the face, computes its "
-            "embedding once and "
-            "saves both as a profile. 3 to 5 different pictures are best. Run again to add more.",
+            description="Makes a character from pictures of one person: finds the face, computes its embedding "
+            "once and saves both as a profile. 3 to 5 different pictures are best. Run again to add more.",
             search_aliases=["likeness", "new character", "face embedding", "save face model", "insightface"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
@@ -81,9 +80,8 @@ class CreateCharacter(io.ComfyNode):
                     options=[ADD, ADD_UNLIKE, STOP],
                     default=ADD,
                     optional=True,
-                    tooltip="When there is a character of that name: add the pictures that look like "
-                    "it, add all of them, "
-                    "or stop with an error.",
+                    tooltip="When there is a character of that name: add the pictures that look like it, add all "
+                    "of them, or stop with an error.",
                 ),
                 io.Combo.Input(
                     "lora",

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ..faceid import Adapter, CompiledIdentity, CompiledIdentityError, compile_identity, identity_tokens, load_adapter
-from ..likeness.assets import FACEID_FAMILIES, choose_adapter
+from ..likeness.assets import FACEID_FAMILIES, base_name, choose_adapter
 from ..likeness.character import IDENTITY, Character
 from ..likeness.errors import LikenessError, ModelMissingError, PathError
 from ..likeness.files import atomic_write, read_limited
@@ -82,7 +82,7 @@ def _best(character: Character, family: str) -> str | None:
 
 def _compiled_path(character: Character, family: str, adapter: str) -> Path | None:
     """None where the folder is not the character's own, a link to elsewhere, say: nothing is kept then."""
-    stem = adapter.replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0]
+    stem = base_name(adapter).rsplit(".", 1)[0]
     try:
         return contained(character.folder, IDENTITY, f"{family}-{stem}.safetensors")
     except PathError as error:
@@ -97,12 +97,11 @@ def compiled_identity(character: Character, files: FaceIDFiles, encoder_choice: 
         return stored
     if files.adapter is None:
         raise ModelMissingError(
-            f"The FaceID adapter of {character.slug!r} is gone and its compiled identity no longer "
-            "fits its references: "
-            f"put a FaceID adapter for {files.family} into models/ipadapter."
+            f"The FaceID adapter of {character.slug!r} is gone and its compiled identity no longer fits its "
+            f"references: put a FaceID adapter for {files.family} into models/ipadapter."
         )
     log.info("compiling the identity of %s with %s", character.slug, files.adapter.name)
-    adapter = load_adapter(files.adapter, sha256=host.file_hashes().sha256(files.adapter))
+    adapter = open_adapter(files.adapter)
     if adapter.family != files.family:
         raise ModelMissingError(
             f"{files.adapter.name} is a FaceID adapter for {adapter.family} and the model is {files.family}: "
@@ -115,6 +114,11 @@ def compiled_identity(character: Character, files: FaceIDFiles, encoder_choice: 
     except LikenessError as error:
         log.warning("%s The identity will be compiled again next time.", error)
     return made
+
+
+def open_adapter(path: Path) -> Adapter:
+    """The adapter; its hash is taken from the table, so that a large file is read once."""
+    return load_adapter(path, sha256=host.file_hashes().sha256(path))
 
 
 def _stored(character: Character, files: FaceIDFiles, encoder_choice: str) -> CompiledIdentity | None:

@@ -44,6 +44,7 @@ def library() -> Library:
     return Library([Path(p) for p in folder_paths.get_folder_paths("characters")])
 
 
+_changes = itertools.count()
 _states: dict[str, tuple[str, str]] = {}  # slug -> (fingerprint given before a run of Create, state after it)
 
 
@@ -61,9 +62,6 @@ def remember_state(slug: str) -> None:
     """What a run of Create has just left is no edit."""
     now = state_digest(library(), slug)
     _states[slug] = (_states.get(slug, (now, now))[0], now)
-
-
-_changes = itertools.count()
 
 
 def listed(folder: str) -> list[str]:

@@ -34,10 +34,9 @@ class ImageEncoder:
         name = choose_image_encoder(listed) if choice == host.AUTO else choice
         if name is None:
             raise ModelMissingError(
-                "FaceID Plus needs the image encoder CLIP-ViT-H-14-laion2B-s32B-b79K and models/clip_vision has none "
-                f"of that name; there: {', '.join(listed[:5]) or 'nothing'}. Put it there, name "
-                "another in image_encoder, "
-                "or use a plain FaceID adapter, which needs none."
+                "FaceID Plus needs the image encoder CLIP-ViT-H-14-laion2B-s32B-b79K and models/clip_vision has "
+                f"none of that name; there: {', '.join(listed[:5]) or 'nothing'}. Put it there, name another in "
+                "image_encoder, or use a plain FaceID adapter, which needs none."
             )
         path = host.find_file("clip_vision", name, "The image encoder")
         model = comfy.clip_vision.load(str(path))

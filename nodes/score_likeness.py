@@ -22,9 +22,8 @@ class ScoreLikeness(io.ComfyNode):
             node_id="LikenessScoreLikeness",
             display_name="Score Likeness",
             category="likeness/score",
-            description="Measures how alike each picture's face is to the character: cosine "
-            "similarity, -1 to 1. A picture "
-            "without a measurable face has no score; it does not count as zero.",
+            description="Measures how alike each picture's face is to the character: cosine similarity, -1 to 1. "
+            "A picture without a measurable face has no score; it does not count as zero.",
             search_aliases=["likeness", "face similarity", "face distance", "identity score", "compare face"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
@@ -32,9 +31,8 @@ class ScoreLikeness(io.ComfyNode):
                 io.Image.Input("images", tooltip="Pictures to measure."),
                 CharacterType.Input("character", tooltip="Whom they should show."),
                 face_model_input(
-                    "Face-model pack that measures. auto: the one the character was made "
-                    "with. Another one gives an "
-                    "independent figure, since FaceID steers towards its own."
+                    "Face-model pack that measures. auto: the one the character was made with. Another one gives "
+                    "an independent figure, since FaceID steers towards its own."
                 ),
                 provider_input(),
                 backend_input(),

@@ -196,15 +196,14 @@ def _models(folders: Folders, base: Path, checkpoint: str | None, python: Path) 
             return Models(Files(name, SLUG, adapter), False, f"Drawing with {name} and {adapter}.")
     if checkpoint:
         raise LikenessError(
-            f"The demo cannot draw with {checkpoint!r}: it wants an SD 1.5 or SDXL .safetensors file "
-            f"in {folders.checkpoints[0]} and a "
-            f"FaceID adapter for it in {folders.ipadapter[0]}. `likeness doctor` says what is there."
+            f"The demo cannot draw with {checkpoint!r}: it wants an SD 1.5 or SDXL .safetensors file in "
+            f"{folders.checkpoints[0]} and a FaceID adapter for it in {folders.ipadapter[0]}. `likeness doctor` "
+            "says what is there."
         )
     _make_standins(python, base / "models")
     why = (
-        f"No checkpoint with a fitting FaceID adapter in {folders.checkpoints[-1].parent}: drawing "
-        "with random stand-in "
-        "models, so the picture is noise."
+        f"No checkpoint with a fitting FaceID adapter in {folders.checkpoints[-1].parent}: drawing with random "
+        "stand-in models, so the picture is noise."
     )
     return Models(Files(STANDIN_CHECKPOINT, SLUG), True, why)
 

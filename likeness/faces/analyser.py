@@ -31,6 +31,8 @@ DET_THRESHOLD = 0.5
 class Engine(Protocol):
     """The two models of a pack, whatever runs them."""
 
+    providers: tuple[str, ...]  # of the recogniser's session, best first; () while it is not open
+
     def detect(self, image: RGB8, size: int) -> Detections: ...
 
     def embed(self, image: RGB8, keypoints: Sequence[Vector]) -> Vector:
@@ -48,6 +50,11 @@ class LadderAnalyser:
     @property
     def pipeline(self) -> Pipeline:
         return self._pipeline
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """Of the recogniser's session, best first; () while it is not open."""
+        return self._engine.providers
 
     def analyse(self, image: RGB8) -> tuple[Face, ...]:
         check_picture(image)
@@ -84,13 +91,7 @@ class OnnxAnalyser(LadderAnalyser):
         det_sizes: Sequence[int] = DET_SIZES,
         det_threshold: float = DET_THRESHOLD,
     ) -> None:
-        self._models = OnnxEngine(pack, provider, det_threshold)
-        super().__init__(pipeline_of(pack, det_sizes, det_threshold), self._models)
-
-    @property
-    def providers(self) -> tuple[str, ...]:
-        """Of the recogniser's session, best first; () before the first picture with a face."""
-        return self._models.providers
+        super().__init__(pipeline_of(pack, det_sizes, det_threshold), OnnxEngine(pack, provider, det_threshold))
 
 
 class OnnxEngine:

@@ -29,13 +29,8 @@ class InsightFaceAnalyser(LadderAnalyser):
         det_sizes: Sequence[int] = DET_SIZES,
         det_threshold: float = DET_THRESHOLD,
     ) -> None:
-        self._models = InsightFaceEngine(pack, provider, det_threshold)
-        super().__init__(pipeline_of(pack, det_sizes, det_threshold, BACKEND), self._models)
-
-    @property
-    def providers(self) -> tuple[str, ...]:
-        """Of the recogniser's session, best first; () before the first picture."""
-        return self._models.providers
+        engine = InsightFaceEngine(pack, provider, det_threshold)
+        super().__init__(pipeline_of(pack, det_sizes, det_threshold, BACKEND), engine)
 
 
 class InsightFaceEngine:

@@ -19,8 +19,9 @@ from .errors import AdapterFormatError
 from .layout import cross_attentions, family_of_context
 from .projection import Projection, State
 
+VARIANTS = ("faceid", "faceid_plus", "faceid_plus_v2", "faceid_portrait", "faceid_portrait_unnorm")
 PORTRAIT_TOKENS = 16
-METADATA_KEY = "plus_v2"  # safetensors metadata: "true" or "false"
+PLUS_V2_KEY, UNNORM_KEY = "plus_v2", "portrait_unnorm"  # safetensors metadata: "true" or "false"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Adapter:
 
     source: AdapterSource
     family: str  # "sd15" | "sdxl"
-    variant: str  # "faceid" | "faceid_plus" | "faceid_plus_v2" | "faceid_portrait"
+    variant: str  # one of VARIANTS
     tokens: int  # T, identity tokens per face: 4 or 16
     context_dim: int  # ctx, 768 (sd15) or 2048 (sdxl)
     projection: Projection
@@ -57,6 +58,11 @@ class Adapter:
         return self.projection.needs_image
 
     @property
+    def raw_embedding(self) -> bool:
+        """Reads the face embedding as the recogniser gives it, with a norm of about 20, not normed."""
+        return self.projection.raw
+
+    @property
     def has_lora(self) -> bool:
         return bool(self.lora)
 
@@ -72,12 +78,14 @@ def read_adapter(
     name: str,
     metadata: Mapping[str, str] | None = None,
     plus_v2: bool | None = None,
+    portrait_unnorm: bool | None = None,
     source: AdapterSource | None = None,
 ) -> Adapter:
     """An adapter from its state dict, nested ({"image_proj": {...}}) or flat ("image_proj.norm.weight").
 
     Plus and Plus V2 have identical keys and shapes: the flag comes from plus_v2, else from the metadata
     key "plus_v2", else from the file name (never from folders), and a file that tells nothing is refused.
+    FaceID Portrait unnorm and InstantID have identical keys and shapes too: the same with portrait_unnorm.
     """
     name = re.split(r"[\\/]", name)[-1]
     state, layers = sections(tensors, name)
@@ -86,6 +94,8 @@ def read_adapter(
     check_layers(layers, family, name)
     check_finite({**state, **{k: v for k, v in layers.items() if "_lora." not in k}}, name)
     v2, v2_from = _plus_flag(projection, name, metadata or {}, plus_v2)
+    if projection.name == "resampler":
+        _refuse_instantid(name, metadata or {}, portrait_unnorm)
     keys = [place.adapter_key for place in cross_attentions(family)]
     return Adapter(
         source=source or AdapterSource(name),
@@ -109,9 +119,9 @@ def _plus_flag(kind: Projection, name: str, metadata: Mapping[str, str], user: b
         return False, ""
     if user is not None:
         return user, "user"
-    said = metadata.get(METADATA_KEY, "").lower()
-    if said in ("true", "false"):
-        return said == "true", "metadata"
+    said = _said(metadata, PLUS_V2_KEY)
+    if said is not None:
+        return said, "metadata"
     if "plus" in name.lower():
         return bool(re.search(r"plus[-_. ]?v2", name, re.IGNORECASE)), "file name"
     raise AdapterFormatError(
@@ -120,7 +130,25 @@ def _plus_flag(kind: Projection, name: str, metadata: Mapping[str, str], user: b
     )
 
 
+def _refuse_instantid(name: str, metadata: Mapping[str, str], user: bool | None) -> None:
+    """InstantID's ip-adapter.bin has the same tensors, and was trained to work beside its ControlNet."""
+    named = re.search(r"faceid|portrait|unnorm", name, re.IGNORECASE) and "instant" not in name.lower()
+    unnorm = next((said for said in (user, _said(metadata, UNNORM_KEY)) if said is not None), bool(named))
+    if not unnorm:
+        raise AdapterFormatError(
+            f"{name} is FaceID Portrait unnorm or InstantID, which have identical contents, and its name does not tell "
+            "which. Give FaceID Portrait unnorm its published name, ip-adapter-faceid-portrait_sdxl_unnorm.bin, or say "
+            "what it is (portrait_unnorm); InstantID needs its own nodes."
+        )
+
+
+def _said(metadata: Mapping[str, str], key: str) -> bool | None:
+    return {"true": True, "false": False}.get(metadata.get(key, "").lower())
+
+
 def _variant(kind: Projection, tokens: int, plus_v2: bool) -> str:
+    if kind.name == "resampler":
+        return "faceid_portrait_unnorm"
     if kind.name == "plus":
         return "faceid_plus_v2" if plus_v2 else "faceid_plus"
     return "faceid_portrait" if tokens == PORTRAIT_TOKENS else "faceid"

@@ -22,6 +22,7 @@ MAX_RANK = 1024  # of the LoRA inside; 128 was published
 LORA_PARTS = ("to_q", "to_k", "to_v", "to_out")
 
 _DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_KOLORS_DIM = 4096
 _SHOWN = 80  # characters of a foreign key that an error repeats
 
 
@@ -31,7 +32,7 @@ def sections(tensors: Mapping[str, Any], name: str) -> tuple[dict[str, Tensor], 
     for key, value in _flat(tensors).items():
         section, _, rest = key.partition(".")
         if section == "adapter_modules":
-            raise _kolors(name)
+            raise _kolors(name, "it holds adapter_modules")
         if section not in found or not rest:
             raise _not_faceid(name, f"it holds the key {_short(key)}")
         found[section][rest] = _plain(value, key, name)
@@ -45,16 +46,12 @@ def find_projection(state: State, name: str) -> tuple[Projection, int, int]:
     """(kind of projection, context_dim, tokens per face) of a state dict that fits the kind exactly."""
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     _refuse_other_projections(shapes, name)
-    norm, last = shapes.get("norm.weight", ()), shapes.get("proj.2.weight", ())
-    if len(norm) != 1 or len(last) != 2 or norm[0] == 0:
-        raise _not_faceid(name, "its image_proj has no proj.2 and norm of a FaceID projection")
-    context_dim, tokens = norm[0], last[0] // norm[0]
-    if context_dim == 4096:
-        raise _kolors(name)
-    family_of_context(context_dim)
+    if "latents" in shapes:
+        kind, context_dim, tokens = _resampler(shapes, name)
+    else:
+        kind, context_dim, tokens = _mlp_or_plus(shapes, name)
     if not 1 <= tokens <= MAX_TOKENS:
         raise AdapterFormatError(f"{name} makes {tokens} tokens per face; expected 1 to {MAX_TOKENS}.")
-    kind = PROJECTIONS["plus" if any(key.startswith("perceiver_resampler.") for key in shapes) else "mlp"]
     _match(shapes, kind.shapes(context_dim, tokens), "image_proj", name)
     return kind, context_dim, tokens
 
@@ -101,13 +98,32 @@ def _plain(value: Any, key: str, name: str) -> Tensor:
 
 
 def _refuse_other_projections(shapes: Shapes, name: str) -> None:
-    if "latents" in shapes and shapes.get("proj_in.weight", ())[1:] == (EMBEDDING_DIM,):
-        raise AdapterFormatError(
-            f"{name} projects faces with a resampler (FaceID Portrait unnorm or InstantID), which is not "
-            "supported yet. Use FaceID, FaceID Plus V2 or FaceID Portrait."
-        )
-    if {"latents", "proj.weight", "proj.3.weight"} & shapes.keys():
+    takes_faces = shapes.get("proj_in.weight", ())[1:] == (EMBEDDING_DIM,)
+    if {"proj.weight", "proj.3.weight"} & shapes.keys() or ("latents" in shapes and not takes_faces):
         raise _not_faceid(name, "it is a plain IP-Adapter, which takes images and no face embedding")
+
+
+def _mlp_or_plus(shapes: Shapes, name: str) -> tuple[Projection, int, int]:
+    norm, last = shapes.get("norm.weight", ()), shapes.get("proj.2.weight", ())
+    if len(norm) != 1 or len(last) != 2 or norm[0] == 0:
+        raise _not_faceid(name, "its image_proj has no proj.2 and norm of a FaceID projection")
+    if norm[0] == _KOLORS_DIM:
+        raise _kolors(name, f"its tokens are {_KOLORS_DIM} wide")
+    family_of_context(norm[0])
+    kind = PROJECTIONS["plus" if any(key.startswith("perceiver_resampler.") for key in shapes) else "mlp"]
+    return kind, norm[0], last[0] // norm[0]
+
+
+def _resampler(shapes: Shapes, name: str) -> tuple[Projection, int, int]:
+    latents, out = shapes["latents"], shapes.get("norm_out.weight", ())
+    if len(latents) != 3 or len(out) != 1:
+        raise _not_faceid(name, "its image_proj has no latents and norm_out of a FaceID resampler")
+    if family_of_context(out[0]) != "sdxl":
+        raise AdapterFamilyError(
+            f"{name} looks like FaceID Portrait unnorm for SD 1.5, which was never published. Use "
+            "ip-adapter-faceid-portrait-v11_sd15.bin, or Portrait unnorm with SDXL."
+        )
+    return PROJECTIONS["resampler"], out[0], latents[1]
 
 
 def _first_dim(shapes: Shapes, key: str, most: int, name: str) -> int:
@@ -151,9 +167,10 @@ def _match(found: Shapes, expected: Shapes, section: str, name: str) -> None:
             )
 
 
-def _kolors(name: str) -> AdapterFamilyError:
+def _kolors(name: str, why: str) -> AdapterFamilyError:
     return AdapterFamilyError(
-        f"{name} is an adapter for Kolors, which ComfyUI does not run by itself. Use one for SD 1.5 or SDXL."
+        f"{name} is an adapter for Kolors ({why}), a model that ComfyUI does not run by itself. Use one for SD 1.5 "
+        "or SDXL."
     )
 
 

@@ -16,15 +16,24 @@ from .errors import AdapterFormatError
 _CHUNK = 1 << 20  # bytes
 
 
-def load_adapter(path: str | Path, *, plus_v2: bool | None = None, sha256: str | None = None) -> Adapter:
+def load_adapter(
+    path: str | Path,
+    *,
+    plus_v2: bool | None = None,
+    portrait_unnorm: bool | None = None,
+    sha256: str | None = None,
+) -> Adapter:
     """The FaceID adapter in a file. Tensors stay mapped from the file until they are used.
 
-    sha256 is the file's hash where the caller knows it already; otherwise the file is hashed.
+    plus_v2 and portrait_unnorm as in read_adapter. sha256 is the file's hash where the caller knows it already;
+    otherwise the file is hashed.
     """
     path = Path(path)
     tensors, metadata = _open(path)
     source = AdapterSource(path.name, path.stat().st_size, sha256 or file_sha256(path))
-    return read_adapter(tensors, name=path.name, metadata=metadata, plus_v2=plus_v2, source=source)
+    return read_adapter(
+        tensors, name=path.name, metadata=metadata, plus_v2=plus_v2, portrait_unnorm=portrait_unnorm, source=source
+    )
 
 
 def file_sha256(path: str | Path) -> str:

@@ -40,6 +40,7 @@ class CrossAttention:
     id: int  # ComfyUI's number of the block
     depth: int  # transformer inside the block, 0..9
     alone: bool  # the block holds no other transformer, so (block, id) names it too
+    transformer: int  # 0..15 (sd15) or 0..10 (sdxl): ComfyUI's transformer_index of its block, order of execution
 
     @property
     def adapter_key(self) -> int:
@@ -64,7 +65,12 @@ class CrossAttention:
 @cache
 def cross_attentions(family: str) -> tuple[CrossAttention, ...]:
     """All cross-attentions of a base family: 16 for "sd15", 70 for "sdxl", in adapter order."""
-    places = [(block, i, depth, n == 1) for block, i, n in _BLOCKS[family] for depth in range(n)]
+    blocks = _BLOCKS[family]
+    before_middle = sum(block == "input" for block, _, _ in blocks)
+    places = []
+    for n, (block, i, depths) in enumerate(blocks):
+        executed = before_middle if block == "middle" else n + (block == "output")
+        places += [(block, i, depth, depths == 1, executed) for depth in range(depths)]
     return tuple(CrossAttention(number, *place) for number, place in enumerate(places))
 
 

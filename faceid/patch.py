@@ -1,60 +1,77 @@
 """Applying a compiled identity to a model: patches on a clone, and one decision per step of sampling.
 
-The model is ComfyUI's ModelPatcher, used only through clone, model_options, wrappers,
-set_model_attn2_replace and add_wrapper_with_key, so this file needs no ComfyUI.
+The model is ComfyUI's ModelPatcher, used only through clone, model_options, wrappers, set_model_attn2_replace,
+add_wrapper_with_key and add_callback_with_key, so this file needs no ComfyUI.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from .attention import STEP_KEY, Attention, IdentityRows, LayerAttention, Step, rows_of
+from .attention import OUTSIDE, STEP_KEY, Attention, LayerAttention, Step, identity_step
 from .compiled import CompiledIdentity
-from .errors import AdapterFamilyError, PatchError
+from .controls import Controls
+from .errors import AdapterFamilyError
+from .guests import snapshot
+from .identity_rows import IdentityRows
 from .layout import CrossAttention, cross_attentions, family_of_context
+from .masks import check_mask
+from .roles import NoteRoles, rows_of
 
-APPLY_MODEL = "apply_model"  # comfy.patcher_extension.WrappersMP.APPLY_MODEL
+APPLY_MODEL, PREDICT_NOISE, ON_CLONE = "apply_model", "predict_noise", "on_clone"  # comfy.patcher_extension
 WRAPPER_KEY = "likeness"
 _COMPILE_KEY = "torch.compile"  # comfy_api.torch_helpers
-_OUTSIDE = Step((), ())
 
 
 def apply_identity(
     model: Any,  # ComfyUI's ModelPatcher, left as it is
     compiled: CompiledIdentity,
+    controls: Controls = Controls(),
     *,
-    weight: float,  # strength of the face attention, 0 is off
-    weight_v2: float = 1.0,  # strength of Plus V2's shortcut
-    start: float = 0.0,  # 0..1 of the sampling range, start <= end, both inclusive
-    end: float = 1.0,
+    mask: Tensor | None = None,  # float [H, W] or [F, H, W], 0..1, stretched over the picture; one per picture, or one
     attention: Attention,  # comfy.ldm.modules.attention.optimized_attention
 ) -> Any:
     """A clone of the model in which every cross-attention also attends to the identity.
 
-    A weight of 0 gives an unpatched clone. Identities can be applied one after the other.
+    Strengths that turn it off give an unpatched clone. Identities can be applied one after the other, before and
+    after nodes of IPAdapter_plus and InstantID. PatchError for an empty mask or one that holds no numbers.
     """
-    _check_strengths(weight, weight_v2, start, end)
     check_family(model, compiled)
+    pixels = None if mask is None else check_mask(mask)
     patched = model.clone()
-    if weight == 0:
+    if controls.off:
         return patched
-    ordinal = len(getattr(patched, "wrappers", {}).get(APPLY_MODEL, {}).get(WRAPPER_KEY, []))
+    applied = getattr(patched, "wrappers", {}).get(APPLY_MODEL, {}).get(WRAPPER_KEY, [])
     # The name is equal for equal graphs, since torch.compile keeps it as a constant.
-    identity = IdentityRows(str(ordinal), compiled.at(weight, weight_v2))
+    name = str(len(applied))
+    identity = IdentityRows(name, compiled.at(controls), pixels, controls.match_ipadapter_plus)
     for place in cross_attentions(compiled.provenance.family):
-        key, holder = _holder(patched.model_options, place)
-        if isinstance(holder, LayerAttention):
-            patch = holder.joined(identity)
-        else:
-            patch = LayerAttention(place.number, (identity,), attention, holder)
-        patched.set_model_attn2_replace(patch, *key)
-    patched.add_wrapper_with_key(APPLY_MODEL, WRAPPER_KEY, StepWrapper(identity, start, end))
+        if identity.masters.active[place.number]:
+            _patch(patched, place, identity, attention)
+    patched.add_wrapper_with_key(APPLY_MODEL, WRAPPER_KEY, StepWrapper(identity, controls.start, controls.end))
+    if not applied:
+        patched.add_wrapper_with_key(PREDICT_NOISE, WRAPPER_KEY, NoteRoles())
+        patched.add_callback_with_key(ON_CLONE, WRAPPER_KEY, _own_patches)
     return patched
+
+
+def _patch(model: Any, place: CrossAttention, identity: IdentityRows, attention: Attention) -> None:
+    key, holder = _holder(model.model_options, place)
+    if isinstance(holder, LayerAttention):
+        patch = holder.joined(identity)
+    else:
+        patch = LayerAttention(place.number, (identity,), attention, snapshot(holder))
+    model.set_model_attn2_replace(patch, *key)
+
+
+def _own_patches(model: Any, clone: Any) -> None:
+    """ComfyUI's ON_CLONE callback: what other packs add to a clone's patches must not reach the model it came from."""
+    held = clone.model_options.get("transformer_options", {}).get("patches_replace", {}).get("attn2", {})
+    held.update({key: patch.own() for key, patch in held.items() if isinstance(patch, LayerAttention)})
 
 
 def check_family(model: Any, compiled: CompiledIdentity) -> str:
@@ -106,13 +123,12 @@ class StepWrapper:
             kwargs[self._structure(step, x)] = None
         return executor(x, t, c_concat, c_crossattn, control, options, **kwargs)
 
-    def _step(self, base_model: Any, x: Tensor, t: Tensor, options: Mapping[str, Any]) -> Step:
+    def _step(self, base_model: Any, x: Tensor, t: Tensor, options: dict[str, Any]) -> Step:
         if not self._inside(base_model.model_sampling, options.get("sigmas", t)):
-            return _OUTSIDE
-        rows = rows_of(options.get("cond_or_uncond"))
+            return OUTSIDE
         inference_dtype = getattr(base_model, "get_dtype_inference", None)
         dtype = inference_dtype() if inference_dtype else x.dtype
-        return Step(rows, self.identity.arranged(rows, dtype, x.device))
+        return identity_step(self.identity, rows_of(options), x, options, dtype)
 
     def _inside(self, sampling: Any, sigmas: Tensor) -> bool:
         """percent_to_sigma(end) <= sigma <= percent_to_sigma(start), by the model that is being sampled."""
@@ -128,16 +144,13 @@ class StepWrapper:
         TorchCompileModel drops the guards on transformer_options, so a graph that was compiled without the
         identity would be used with it. Guards on the keywords stay.
         """
-        rows = "".join(map(str, step.rows)) or "off"
-        return f"likeness_{self.identity.name}_{rows}_{x.shape[0]}_{self.identity.tokens}"
-
-
-def _check_strengths(weight: float, weight_v2: float, start: float, end: float) -> None:
-    for name, value in (("weight", weight), ("weight_v2", weight_v2)):
-        if not math.isfinite(value):
-            raise PatchError(f"The FaceID {name} is {value}; give a number, usually 0 to 2.")
-    if not 0 <= start <= end <= 1:
-        raise PatchError(f"FaceID runs from {start} to {end} of the sampling; expected 0 <= start <= end <= 1.")
+        if not step.rows:
+            return f"likeness_{self.identity.name}_off"
+        active = sum(1 << i for i, layer in enumerate(step.layers) if layer is not None)
+        keys = next((pair[0].shape for pair in step.layers if pair is not None), ())
+        gains = "" if step.gains is None else step.gains.structure
+        shape = "x".join(map(str, (*x.shape, *keys[:2])))
+        return f"likeness_{self.identity.name}_{''.join(map(str, step.rows))}_{shape}_{active:x}_{gains}"
 
 
 def _holder(model_options: Mapping[str, Any], place: CrossAttention) -> tuple[tuple[Any, ...], Any]:

@@ -3,7 +3,7 @@
 A projection returns its *parts*; `tokens.py` puts them together. Another kind of projection is one more
 entry in PROJECTIONS. Everything is computed in float32 on the CPU, whatever the file's dtype is.
 Source of the formulas: tencent-ailab/IP-Adapter (Apache-2.0), ip_adapter_faceid.py (MLPProjModel,
-ProjPlusModel, FacePerceiverResampler) and resampler.py (PerceiverAttention, FeedForward).
+ProjPlusModel, FacePerceiverResampler) and resampler.py (Resampler, PerceiverAttention, FeedForward).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ HIDDEN_DIM = 1280  # ViT-H, penultimate layer
 HIDDEN_TOKENS = 257
 HEAD_DIM = 64
 RESAMPLER_LAYERS = 4
+RESAMPLER_DIM = 1280  # width of Portrait unnorm's latents
 _RESAMPLER = "perceiver_resampler."
 
 
@@ -34,6 +35,7 @@ class Projection:
 
     name: str
     needs_image: bool  # also reads the image encoder's hidden states
+    raw: bool  # reads the embedding as the recogniser gives it, not normed
     shapes: Callable[[int, int], Shapes]  # (context_dim, tokens) -> every key with its shape
     parts: Callable[[State, Tensor, Tensor | None], tuple[Tensor, ...]]
     # (state, embedding float32 [N, 512], hidden float32 [N, 257, 1280] | None) -> parts float32 [N, T, ctx]
@@ -51,7 +53,7 @@ def mlp(state: State, embedding: Tensor) -> Tensor:
 
 
 def perceiver(state: State, prefix: str, latents: Tensor, image: Tensor) -> Tensor:
-    """Latents read the image features through attention and feed-forward layers (FacePerceiverResampler).
+    """Latents read the features through attention and feed-forward layers (FacePerceiverResampler, Resampler).
 
     latents float32 [N, T, D], image float32 [N, S, I] -> float32 [N, T, out]
     """
@@ -132,10 +134,21 @@ def _plus_parts(state: State, embedding: Tensor, hidden: Tensor | None) -> tuple
     return (x, perceiver(state, _RESAMPLER, x, hidden))
 
 
+def _resampler_shapes(ctx: int, tokens: int) -> Shapes:
+    latents = {"latents": (1, tokens, RESAMPLER_DIM)}
+    return latents | perceiver_shapes("", RESAMPLER_DIM, RESAMPLER_DIM, EMBEDDING_DIM, ctx)
+
+
+def _resampler_parts(state: State, embedding: Tensor, hidden: Tensor | None) -> tuple[Tensor, ...]:
+    latents = state["latents"].float().expand(embedding.shape[0], -1, -1)
+    return (perceiver(state, "", latents, embedding[:, None]),)  # a sequence of one
+
+
 PROJECTIONS = {
     kind.name: kind
     for kind in (
-        Projection("mlp", False, _mlp_shapes, _mlp_parts),
-        Projection("plus", True, _plus_shapes, _plus_parts),
+        Projection("mlp", False, False, _mlp_shapes, _mlp_parts),
+        Projection("plus", True, False, _plus_shapes, _plus_parts),
+        Projection("resampler", False, True, _resampler_shapes, _resampler_parts),
     )
 }

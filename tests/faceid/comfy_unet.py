@@ -68,8 +68,10 @@ def import_comfyui() -> str:
     return ""
 
 
-def small_model(family: str, seed: int = 0, **changes: Any) -> Any:
-    """A ModelPatcher around a random UNet of the family, float32 on the CPU."""
+def small_model(
+    family: str, seed: int = 0, dtype: torch.dtype = torch.float32, cast_to: torch.dtype | None = None, **changes: Any
+) -> Any:
+    """A ModelPatcher around a random UNet of the family on the CPU: weights in `dtype`, computed in `cast_to`."""
     import comfy.model_patcher
     import comfy.supported_models
 
@@ -82,14 +84,14 @@ def small_model(family: str, seed: int = 0, **changes: Any) -> Any:
         "use_spatial_transformer": True,
         "legacy": False,
         "context_dim": CONTEXT[family],
-        "dtype": torch.float32,
+        "dtype": dtype,
         "use_temporal_attention": False,
         "use_temporal_resblock": False,
     }
     kind = {"sd15": comfy.supported_models.SD15, "sdxl": comfy.supported_models.SDXL}[family]
     supported = kind({**config, **_CONFIG[family], **changes})
     supported.unet_config.update(_CONFIG[family] | changes)
-    supported.set_inference_dtype(torch.float32, None)
+    supported.set_inference_dtype(dtype, cast_to)
     model = supported.get_model({}, "", device=torch.device("cpu"))
     _fill(model.diffusion_model, seed)
     return comfy.model_patcher.ModelPatcher(model, torch.device("cpu"), torch.device("cpu"))

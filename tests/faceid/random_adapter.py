@@ -50,7 +50,7 @@ def _pool(std: float, mean: float) -> Tensor:
 
 
 def embedding(seed: int = 0) -> Tensor:
-    """float32 [1, 512], L2 norm 1"""
+    """float32 [1, 512], L2 norm 1; times 20 it is like a raw one"""
     x = uniform(seed + 1_000_003, 512)
     return torch.from_numpy((x / np.linalg.norm(x)).astype(np.float32))[None]
 
@@ -69,7 +69,8 @@ def state_dict(
     rank: int = 0,
     salt: str = "",
 ) -> dict[str, Tensor]:
-    """A flat adapter. kind "mlp" is FaceID, "plus" is FaceID Plus or Plus V2; rank 0 is without LoRA."""
+    """A flat adapter. kind "mlp" is FaceID, "plus" is FaceID Plus or Plus V2, "resampler" is Portrait unnorm; rank 0
+    is without LoRA."""
     ctx, hidden = CONTEXT[family], hidden or NARROW[family]
     made: dict[str, Tensor] = {}
 
@@ -83,11 +84,15 @@ def state_dict(
         made[name + ".weight"] = numbers(f"{salt}{name}.weight", (width,), 0.1, 1.0)
         made[name + ".bias"] = numbers(f"{salt}{name}.bias", (width,), 0.1)
 
-    linear("image_proj.proj.0", 1024, 512, bias=True, std=1.0)
-    linear("image_proj.proj.2", ctx * tokens, 1024, bias=True)
-    norm("image_proj.norm", ctx)
+    if kind == "resampler":
+        made["image_proj.latents"] = numbers(f"{salt}latents", (1, tokens, 1280))
+        _resampler(linear, norm, "image_proj.", 1280, 512, ctx)
+    else:
+        linear("image_proj.proj.0", 1024, 512, bias=True, std=1.0)
+        linear("image_proj.proj.2", ctx * tokens, 1024, bias=True)
+        norm("image_proj.norm", ctx)
     if kind == "plus":
-        _resampler(linear, norm, "image_proj.perceiver_resampler.", ctx)
+        _resampler(linear, norm, "image_proj.perceiver_resampler.", ctx, 1280, ctx)
     for i, width in enumerate(hidden):
         for n, source in ((2 * i, width), (2 * i + 1, ctx)):
             for part in ("to_q", "to_k", "to_v", "to_out") if rank else ():
@@ -99,10 +104,10 @@ def state_dict(
     return made
 
 
-def _resampler(linear, norm, at: str, dim: int) -> None:
-    linear(at + "proj_in", dim, 1280, bias=True)
-    linear(at + "proj_out", dim, dim, bias=True)
-    norm(at + "norm_out", dim)
+def _resampler(linear, norm, at: str, dim: int, source: int, out: int) -> None:
+    linear(at + "proj_in", dim, source, bias=True)
+    linear(at + "proj_out", out, dim, bias=True)
+    norm(at + "norm_out", out)
     for i in range(4):
         layer = f"{at}layers.{i}."
         for name in ("0.norm1", "0.norm2", "1.0"):

@@ -20,6 +20,8 @@ State = dict[str, Tensor]
         ("sd15", "mlp", 4, "ip-adapter-faceid_sd15.bin", "faceid", ""),
         ("sdxl", "mlp", 4, "ip-adapter-faceid_sdxl.bin", "faceid", ""),
         ("sd15", "mlp", 16, "ip-adapter-faceid-portrait-v11_sd15.bin", "faceid_portrait", ""),
+        ("sdxl", "mlp", 16, "ip-adapter-faceid-portrait_sdxl.bin", "faceid_portrait", ""),
+        ("sdxl", "resampler", 16, "ip-adapter-faceid-portrait_sdxl_unnorm.bin", "faceid_portrait_unnorm", ""),
         ("sd15", "plus", 4, "ip-adapter-faceid-plus_sd15.bin", "faceid_plus", "file name"),
         ("sd15", "plus", 4, "ip-adapter-faceid-plusv2_sd15.bin", "faceid_plus_v2", "file name"),
         ("sd15", "plus", 4, "FaceID Plus V2.safetensors", "faceid_plus_v2", "file name"),
@@ -30,7 +32,75 @@ def test_variants_are_recognised(family: str, kind: str, tokens: int, name: str,
     assert (adapter.family, adapter.variant, adapter.tokens) == (family, variant, tokens)
     assert adapter.plus_v2_from == v2_from
     assert adapter.needs_image_encoder == (kind == "plus")
+    assert adapter.raw_embedding == (kind == "resampler")
+    assert adapter.variant in faceid.VARIANTS
     assert not adapter.has_lora
+
+
+UNNORM = "Portrait unnorm or InstantID, which have identical contents"
+
+
+@pytest.mark.parametrize(
+    ("user", "metadata", "name", "accepted"),
+    [
+        (None, {}, "ip-adapter-faceid-portrait_sdxl_unnorm.bin", True),
+        (None, {}, "IP Adapter PORTRAIT.safetensors", True),
+        (None, {}, "my unnorm.bin", True),
+        (None, {}, "ip-adapter.bin", False),  # as InstantID publishes it
+        (None, {}, "faceid/portrait/ip-adapter.bin", False),
+        (None, {}, "instantid-ip-adapter-faceid.bin", False),
+        (True, {}, "ip-adapter.bin", True),
+        (False, {"portrait_unnorm": "true"}, "unnorm.bin", False),
+        (None, {"portrait_unnorm": "true"}, "ip-adapter.bin", True),
+        (None, {"portrait_unnorm": "False"}, "unnorm.bin", False),
+        (None, {"portrait_unnorm": "maybe"}, "unnorm.bin", True),
+    ],
+)
+def test_portrait_unnorm_is_told_from_instantid_by_user_metadata_and_name(
+    user: bool | None, metadata: dict[str, str], name: str, accepted: bool
+) -> None:
+    def read() -> faceid.Adapter:
+        state = state_dict("sdxl", "resampler", tokens=16)
+        return faceid.read_adapter(state, name=name, metadata=metadata, portrait_unnorm=user)
+
+    if accepted:
+        assert read().variant == "faceid_portrait_unnorm"
+    else:
+        with pytest.raises(faceid.AdapterFormatError, match=UNNORM):
+            read()
+
+
+def test_portrait_unnorm_for_sd15_was_never_published() -> None:
+    state = state_dict("sd15", "resampler", tokens=16)
+    with pytest.raises(faceid.AdapterFamilyError, match=r"Portrait unnorm for SD 1\.5, which was never published"):
+        faceid.read_adapter(state, name="faceid-portrait_sd15_unnorm.bin")
+
+
+RESAMPLER_BAD = {
+    "flat latents": ("latents", (16, 1280), "no latents and norm_out"),
+    "narrow latents": ("latents", (1, 16, 640), r"latents has shape \[1, 16, 640\], expected \[1, 16, 1280\]"),
+    "many tokens": ("latents", (1, 65, 1280), "makes 65 tokens per face"),
+    "no norm": ("norm_out.weight", (2048, 1), "no latents and norm_out"),
+    "layer": ("layers.2.0.to_kv.weight", (1280, 1280), r"to_kv\.weight has shape \[1280, 1280\], expected \[2560"),
+    "a fifth layer": ("layers.4.1.0.weight", (1280,), r"unknown tensor image_proj\.'layers\.4"),
+    "images": ("proj_in.weight", (1280, 1280), "it is a plain IP-Adapter"),
+}
+
+
+@pytest.mark.parametrize("case", RESAMPLER_BAD)
+def test_a_bad_resampler_gets_one_clear_sentence(case: str) -> None:
+    key, shape, message = RESAMPLER_BAD[case]
+    state = {**state_dict("sdxl", "resampler", tokens=16), f"image_proj.{key}": torch.zeros(shape)}
+    with pytest.raises(faceid.AdapterFormatError, match=message):
+        faceid.read_adapter(state, name="unnorm.bin")
+
+
+def test_a_resampler_that_lacks_a_tensor_or_holds_nan_is_refused() -> None:
+    state = state_dict("sdxl", "resampler", tokens=16)
+    with pytest.raises(faceid.AdapterFormatError, match=r"lacks 1 of \d+ tensors, first image_proj\.proj_out\.bias"):
+        faceid.read_adapter(without("image_proj.proj_out.bias")(state), name="unnorm.bin")
+    with pytest.raises(faceid.AdapterFormatError, match="latents holds NaN"):
+        faceid.read_adapter(poisoned("image_proj.latents", float("nan"))(state), name="unnorm.bin")
 
 
 def test_nested_and_flat_state_dicts_are_the_same_adapter() -> None:
@@ -137,14 +207,6 @@ BAD = {
         },
         r"plain IP-Adapter",
     ),
-    "unnorm or InstantID": (
-        lambda s: {
-            **{k: v for k, v in s.items() if k.startswith("ip")},
-            "image_proj.latents": half(20480).reshape(1, 16, 1280),
-            "image_proj.proj_in.weight": half(1).expand(1280, 512),
-        },
-        r"Portrait unnorm or InstantID\), which is not supported yet",
-    ),
     "no projection at all": (
         lambda s: {**{k: v for k, v in s.items() if k.startswith("ip")}, "image_proj.x": half(1)},
         r"no proj\.2 and norm",
@@ -170,11 +232,11 @@ def test_an_empty_table_is_refused() -> None:
 @pytest.mark.parametrize("nest", [dict, nested])
 def test_kolors_is_refused_by_name(nest: Callable[[State], object]) -> None:
     state = renamed("ip_adapter.", "adapter_modules.")(state_dict("sd15"))
-    with pytest.raises(faceid.AdapterFamilyError, match="Kolors"):
+    with pytest.raises(faceid.AdapterFamilyError, match=r"Kolors \(it holds adapter_modules\)"):
         faceid.read_adapter(nest(state), name="a.bin")
 
 
-@pytest.mark.parametrize(("width", "message"), [(4096, "Kolors"), (1024, "1024 wide")])
+@pytest.mark.parametrize(("width", "message"), [(4096, r"Kolors \(its tokens are 4096 wide\)"), (1024, "1024 wide")])
 def test_another_context_width_is_refused(width: int, message: str) -> None:
     state = state_dict("sd15")
     for key in ("norm.weight", "norm.bias"):

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import faceid
-from faceid.attention import STEP_KEY, IdentityRows, LayerAttention, Step, face_attention, rows_of
+from faceid.attention import OUTSIDE, STEP_KEY, LayerAttention, Step, face_attention
+from faceid.identity_rows import IdentityRows
 
 HIDDEN = (8, 16)
 HEADS = 2
@@ -25,8 +26,8 @@ def text_attention(q: Tensor, k: Tensor, v: Tensor, heads: int, **kwargs: Any) -
 
 def identity(seed: int = 0, name: str = "0") -> IdentityRows:
     generator = torch.Generator().manual_seed(seed)
-    keys, values = torch.randn(2, 2, 4, sum(HIDDEN), generator=generator)
-    return IdentityRows(name, faceid.KeysValues(keys, values, HIDDEN))
+    keys, values = torch.randn(2, 2, 1, 4, sum(HIDDEN), generator=generator)
+    return IdentityRows(name, faceid.KeysValues(keys, values, HIDDEN, (True, True), ()))
 
 
 def layer(number: int = 1, previous: Any = None, name: str = "0", seed: int = 0) -> LayerAttention:
@@ -44,8 +45,10 @@ def options(cond_or_uncond: list[int] | None, **more: Any) -> dict[str, Any]:
 
 
 def face_by_hand(patch: LayerAttention, q: Tensor, row: int) -> Tensor:
-    keys, values = patch.identities[0].masters.layers()[patch.number]
-    heads = [x.unflatten(-1, (HEADS, -1)).movedim(1, 0) for x in (q, keys[row], values[row])]
+    masters = patch.identities[0].masters
+    cut = slice(sum(HIDDEN[: patch.number]), sum(HIDDEN[: patch.number + 1]))
+    keys, values = masters.keys[row, 0, :, cut], masters.values[row, 0, :, cut]
+    heads = [x.unflatten(-1, (HEADS, -1)).movedim(1, 0) for x in (q, keys, values)]
     weights = torch.softmax(heads[0] @ heads[1].mT / heads[0].shape[-1] ** 0.5, dim=-1)
     return (weights @ heads[2]).movedim(0, 1).flatten(1)
 
@@ -80,12 +83,12 @@ def test_the_step_decides_when_there_is_one() -> None:
     patch = layer()
     q, k, v = inputs(2)
     text = text_attention(q, k, v, HEADS, attn_precision=torch.float32, transformer_options=options(None))
-    off = options([1, 0], **{STEP_KEY: {"0": Step((), ())}})
+    off = options([1, 0], **{STEP_KEY: {"0": OUTSIDE}})
     assert torch.equal(patch(q, k, v, off), text)
-    rows = patch.identities[0].arranged((0, 1), q.dtype, q.device)
-    swapped = options([1, 0], **{STEP_KEY: {"0": Step((0, 1), rows)}})
+    rows = patch.identities[0].arranged((0, 1), (), q.dtype, q.device)
+    swapped = options([1, 0], **{STEP_KEY: {"0": Step((0, 1), rows, None)}})
     assert torch.equal(patch(q, k, v, swapped), patch(q, k, v, options([0, 1])))
-    other = options([1, 0], **{STEP_KEY: {"1": Step((), ())}})
+    other = options([1, 0], **{STEP_KEY: {"1": OUTSIDE}})
     assert torch.equal(patch(q, k, v, other), patch(q, k, v, options([1, 0])))
 
 
@@ -93,7 +96,7 @@ def test_the_step_decides_when_there_is_one() -> None:
 def test_queries_of_another_dtype_work(dtype: torch.dtype) -> None:
     patch = layer()
     q, k, v = inputs(2, dtype=dtype)
-    step = Step((1, 0), patch.identities[0].arranged((1, 0), torch.float32, q.device))
+    step = Step((1, 0), patch.identities[0].arranged((1, 0), (), torch.float32, q.device), None)
     out = patch(q, k, v, options([1, 0], **{STEP_KEY: {"0": step}}))
     exact = patch(*inputs(2), options([1, 0]))
     assert out.dtype == dtype
@@ -103,13 +106,13 @@ def test_queries_of_another_dtype_work(dtype: torch.dtype) -> None:
 def test_keys_are_arranged_once_per_rows_and_dtype() -> None:
     rows = identity()
     cpu = torch.device("cpu")
-    first = rows.arranged((1, 0), torch.float16, cpu)
-    assert rows.arranged((1, 0), torch.float16, cpu) is first
-    assert rows.arranged((0, 1), torch.float16, cpu) is not first
+    first = rows.arranged((1, 0), (), torch.float16, cpu)
+    assert rows.arranged((1, 0), (), torch.float16, cpu) is first
+    assert rows.arranged((0, 1), (), torch.float16, cpu) is not first
     for count in range(1, 40):
-        rows.arranged((0,) * count, torch.float16, cpu)
-    assert len(rows._cache) <= 8
-    assert torch.equal(rows.arranged((1, 0), torch.float16, cpu)[1][0], first[1][0])
+        rows.arranged((0,) * count, (), torch.float16, cpu)
+    assert len(rows._layers) <= 12
+    assert torch.equal(rows.arranged((1, 0), (), torch.float16, cpu)[1][0], first[1][0])
 
 
 def test_an_identity_prepared_in_inference_mode_can_be_trained_through() -> None:
@@ -165,19 +168,10 @@ def test_a_previous_patch_is_moved_along_without_changing_ours() -> None:
     assert moved.identities == patch.identities
 
 
-def test_other_packs_that_extend_patches_are_told_where_to_stand() -> None:
-    with pytest.raises(faceid.PatchError, match="Place Apply Character after that node"):
-        layer().add(lambda *a: None, weight=1.0, cond=None)
-
-
 @pytest.mark.parametrize(("batch", "width", "cond"), [(2, 24, [1, 0]), (3, 16, [1, 0])])
 def test_a_layer_that_does_not_fit_is_named(batch: int, width: int, cond: list[int]) -> None:
     with pytest.raises(faceid.PatchError, match=r"compiled for width 16 and the batch has 2 chunks"):
         layer()(*inputs(batch, width), options(cond))
-
-
-def test_rows_of_an_empty_list_are_cond() -> None:
-    assert rows_of([]) == rows_of(None) == (0,)
 
 
 def test_no_key_is_copied_per_image() -> None:

@@ -51,6 +51,9 @@ def test_comfyui_maps_every_weight_of_it(family: str, comfy_attention: object) -
 def test_an_adapter_without_lora_says_so() -> None:
     with pytest.raises(faceid.AdapterFormatError, match="carries no LoRA"):
         faceid.companion_lora(faceid.read_adapter(state_dict("sd15"), name="a.bin"))
+    unnorm = faceid.read_adapter(state_dict("sdxl", "resampler", tokens=16), name="unnorm.bin")
+    with pytest.raises(faceid.AdapterFormatError, match="FaceID Portrait has none and needs none"):
+        faceid.companion_lora(unnorm)
 
 
 def test_a_damaged_lora_is_refused() -> None:
@@ -70,6 +73,7 @@ def test_a_damaged_lora_is_refused() -> None:
         ("faceid_plus_v2", "sdxl", PUBLISHED[4]),
         ("faceid_plus", "sdxl", None),
         ("faceid_portrait", "sd15", None),
+        ("faceid_portrait_unnorm", "sdxl", None),
     ],
 )
 def test_each_published_adapter_finds_its_own_companion(variant: str, family: str, expected: str | None) -> None:

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import comfy_unet
 import pytest
 
 from faceid import AdapterFamilyError, cross_attentions, family_of_context
@@ -40,3 +44,26 @@ def test_family_is_told_by_the_context_width() -> None:
     for other in (1024, 1280, 4096, None, "768"):
         with pytest.raises(AdapterFamilyError, match=r"768.*2048"):
             family_of_context(other)
+
+
+@pytest.mark.parametrize(("family", "count"), [("sd15", 16), ("sdxl", 11)])
+def test_transformers_are_numbered_in_the_order_that_the_unet_runs_them(
+    family: str, count: int, comfy_attention: Callable[..., Any]
+) -> None:
+    """Against ComfyUI: the transformer_index that a patch is told, and the order in which patches are called."""
+    model, ran = comfy_unet.small_model(family), []
+
+    def note(number: int, transformer: int) -> Callable[..., Any]:
+        def patch(q: Any, k: Any, v: Any, options: dict[str, Any]) -> Any:
+            ran.append((number, transformer, options["transformer_index"]))
+            return comfy_attention(q, k, v, options["n_heads"])
+
+        return patch
+
+    for place in cross_attentions(family):
+        model.set_model_attn2_replace(note(place.number, place.transformer), *place.key)
+    comfy_unet.Call(family).run(model, [1, 0])
+    assert {number for number, _, _ in ran} == set(range(len(cross_attentions(family))))
+    assert all(ours == theirs for _, ours, theirs in ran)
+    assert [ours for _, ours, _ in ran] == sorted(ours for _, ours, _ in ran)
+    assert {ours for _, ours, _ in ran} == set(range(count))

@@ -15,7 +15,7 @@ from random_adapter import embedding, hidden_states, state_dict
 import faceid
 
 WANTED = {
-    "resampler.py": ("FeedForward", "reshape_tensor", "PerceiverAttention"),
+    "resampler.py": ("FeedForward", "reshape_tensor", "PerceiverAttention", "Resampler"),
     "ip_adapter_faceid.py": ("FacePerceiverResampler", "MLPProjModel", "ProjPlusModel"),
 }
 
@@ -42,23 +42,35 @@ def authors() -> dict[str, Any]:
         ("sd15", "mlp", 16, None),
         ("sd15", "plus", 4, False),
         ("sd15", "plus", 4, True),
+        ("sdxl", "mlp", 16, None),
         ("sdxl", "plus", 4, True),
+        ("sdxl", "resampler", 16, None),
     ],
 )
 def test_tokens_equal_the_authors_code(
     authors: dict[str, Any], family: str, kind: str, tokens: int, plus_v2: bool | None
 ) -> None:
     flat = state_dict(family, kind, tokens=tokens)
-    adapter = faceid.read_adapter(flat, name="a.bin", plus_v2=plus_v2)
-    width = adapter.context_dim
-    model = authors["MLPProjModel" if kind == "mlp" else "ProjPlusModel"](
+    adapter = faceid.read_adapter(flat, name="unnorm.bin", plus_v2=plus_v2)
+    model = their_model(authors, kind, adapter.context_dim, tokens)
+    model.load_state_dict({k[len("image_proj.") :]: v for k, v in flat.items() if k.startswith("image_proj.")})
+    face, image, empty = embedding() * (21.5 if kind == "resampler" else 1), hidden_states(1), hidden_states(2)
+    nobody = torch.zeros(1, 512)
+    ours = faceid.identity_tokens(adapter, faceid.FaceInputs(face, image), faceid.FaceInputs(nobody, empty))
+    for row, (e, h) in enumerate([(face, image), (nobody, empty)]):
+        with torch.no_grad():
+            if kind == "plus":
+                theirs = model(e, h, shortcut=bool(plus_v2), scale=1.5)
+            else:
+                theirs = model(e[:, None] if kind == "resampler" else e)
+        mine = ours.base[row, 0] + (0 if ours.shortcut is None else 1.5 * ours.shortcut[row, 0])
+        assert (mine - theirs[0]).norm() / theirs.norm() < 5e-6
+
+
+def their_model(authors: dict[str, Any], kind: str, width: int, tokens: int) -> Any:
+    if kind == "resampler":  # as FaceID Portrait unnorm was trained
+        resampler = authors["Resampler"]
+        return resampler(dim=1280, depth=4, heads=20, num_queries=tokens, embedding_dim=512, output_dim=width)
+    return authors["MLPProjModel" if kind == "mlp" else "ProjPlusModel"](
         cross_attention_dim=width, id_embeddings_dim=512, num_tokens=tokens
     )
-    model.load_state_dict({k[len("image_proj.") :]: v for k, v in flat.items() if k.startswith("image_proj.")})
-    image, empty = hidden_states(1), hidden_states(2)
-    ours = faceid.identity_tokens(adapter, embedding(), image, empty)
-    for row, (e, h) in enumerate([(embedding(), image), (torch.zeros(1, 512), empty)]):
-        with torch.no_grad():
-            theirs = model(e) if kind == "mlp" else model(e, h, shortcut=bool(plus_v2), scale=1.5)
-        mine = ours.base[row] + (0 if ours.shortcut is None else 1.5 * ours.shortcut[row])
-        assert (mine - theirs[0]).norm() / theirs.norm() < 5e-6

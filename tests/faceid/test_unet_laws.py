@@ -10,18 +10,13 @@ import comfy_unet
 import pytest
 import torch
 from comfy_unet import Call, relative
-from random_adapter import embedding, hidden_states, state_dict
+from random_adapter import state_dict
 from torch import Tensor
+from unet_reference import identity, published
 
 import faceid
 
 STRENGTHS = {"weight": 0.8, "weight_v2": 1.5}
-
-
-def identity(family: str, kind: str = "mlp", seed: int = 0) -> faceid.CompiledIdentity:
-    adapter = faceid.read_adapter(state_dict(family, kind), name="ip-adapter-faceid-plusv2.bin")
-    tokens = faceid.identity_tokens(adapter, embedding(seed), hidden_states(1), hidden_states(2))
-    return faceid.compile_identity(adapter, tokens, identity=str(seed))
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +31,9 @@ def identities() -> dict[str, faceid.CompiledIdentity]:
 
 @pytest.fixture
 def apply(comfy_attention: Callable[..., Any]) -> Callable[..., Any]:
-    def run(model: Any, compiled: faceid.CompiledIdentity, **strengths: float) -> Any:
-        return faceid.apply_identity(model, compiled, attention=comfy_attention, **{**STRENGTHS, **strengths})
+    def run(model: Any, compiled: faceid.CompiledIdentity, mask: Tensor | None = None, **controls: Any) -> Any:
+        chosen = faceid.Controls(**{**STRENGTHS, **controls})
+        return faceid.apply_identity(model, compiled, chosen, mask=mask, attention=comfy_attention)
 
     return run
 
@@ -55,41 +51,6 @@ def at(
 @pytest.fixture
 def sd15(models: dict[str, Any], identities: dict[str, faceid.CompiledIdentity]) -> SimpleNamespace:
     return SimpleNamespace(model=models["sd15"], identity=identities["sd15"], call=Call("sd15"))
-
-
-def published(model: Any, flat: dict[str, Tensor], weight: float, weight_v2: float) -> Any:
-    """The maths as published, every projection computed inside the loop.
-
-    The order of the layers is read off the UNet itself: input blocks, output blocks, middle block.
-    """
-    import comfy.ldm.modules.attention as attention
-
-    adapter = faceid.read_adapter(flat, name="ip-adapter-faceid-plusv2.bin")
-    made = faceid.identity_tokens(adapter, embedding(), hidden_states(1), hidden_states(2))
-    tokens = made.base if made.shortcut is None else made.base + weight_v2 * made.shortcut
-    patched, unet = model.clone(), model.model.diffusion_model
-    blocks = [("input", i, b) for i, b in enumerate(unet.input_blocks)]
-    blocks += [("output", i, b) for i, b in enumerate(unet.output_blocks)]
-    blocks += [("middle", 0, unet.middle_block)]
-    number = 1
-    for name, i, block in blocks:
-        for module in block:
-            for depth in range(len(getattr(module, "transformer_blocks", ()))):
-                k_ip = flat[f"ip_adapter.{number}.to_k_ip.weight"].float()
-                v_ip = flat[f"ip_adapter.{number}.to_v_ip.weight"].float()
-                number += 2
-
-                def patch(q, k, v, options, k_ip=k_ip, v_ip=v_ip):
-                    text = attention.attention_basic(q, k, v, options["n_heads"])
-                    images = len(q) // len(options["cond_or_uncond"])
-                    rows = [min(c, 1) for c in options["cond_or_uncond"] for _ in range(images)]
-                    t = tokens[rows]
-                    face = attention.attention_basic(q, t @ k_ip.T, t @ v_ip.T, options["n_heads"])
-                    return text + weight * face
-
-                patched.set_model_attn2_replace(patch, name, i, depth)
-    assert number - 1 == 2 * len(faceid.cross_attentions(adapter.family))
-    return patched
 
 
 @pytest.mark.parametrize(
@@ -158,7 +119,7 @@ def test_changing_strengths_and_going_back_is_bit_identical(sd15: SimpleNamespac
 
 
 def test_a_stored_identity_renders_the_same_bits(sd15: SimpleNamespace, apply: Callable[..., Any]) -> None:
-    stored = faceid.CompiledIdentity.from_bytes(sd15.identity.to_bytes())
+    stored = faceid.from_bytes(faceid.to_bytes(sd15.identity, "float32"))
     results = [sd15.call.run(apply(sd15.model, x), [1, 0]) for x in (sd15.identity, stored)]
     assert torch.equal(*results)
 
@@ -248,12 +209,15 @@ def test_a_patch_of_another_pack_stays_at_work_under_either_key(
     assert held.previous is not None
 
 
-def test_a_pack_that_comes_later_finds_our_patch_and_its_advice(at: SimpleNamespace, apply: Callable[..., Any]) -> None:
+def test_a_pack_that_comes_later_finds_our_patch_and_adds_to_it(at: SimpleNamespace, apply: Callable[..., Any]) -> None:
     """IPAdapter_plus looks a layer up by (block, id) on SD 1.5 and by (block, id, depth) on SDXL."""
-    attn2 = apply(at.model, at.identity).model_options["transformer_options"]["patches_replace"]["attn2"]
+    patched = apply(at.model, at.identity)
+    later = patched.clone()
+    attn2 = later.model_options["transformer_options"]["patches_replace"]["attn2"]
     key = ("input", 4) if at.family == "sd15" else ("input", 4, 0)
-    with pytest.raises(faceid.PatchError, match="Place Apply Character after"):
-        attn2[key].add(lambda *a: None, weight=1.0)
+    attn2[key].add(lambda out, q, k, v, options, weight: weight * q, weight=0.5)
+    kept = at.call.run(patched, [1, 0])
+    assert relative(at.call.run(later, [1, 0]), kept) > 1e-4
 
 
 def test_attention_overrides_reach_every_layer(at: SimpleNamespace, apply: Callable[..., Any]) -> None:

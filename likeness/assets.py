@@ -29,9 +29,12 @@ def base_name(listed: str) -> str:
     return re.split(r"[\\/]", listed)[-1]
 
 
-def choose_adapter(listed: Sequence[str], family: str) -> str | None:
-    """The best FaceID adapter for `family` by the published file names."""
-    for rule in _ADAPTERS:
+def choose_adapter(listed: Sequence[str], family: str, crops: bool = True) -> str | None:
+    """The best FaceID adapter for `family` by the published file names.
+
+    Without face `crops` (`Character.has_crops`) the Plus adapters, which look at them, come last.
+    """
+    for rule in _ADAPTERS if crops else sorted(_ADAPTERS, key=lambda r: ".plus" in r):
         if hits := _matching(listed, rule.format(family=family) + _WEIGHTS):
             return hits[0]
     return None

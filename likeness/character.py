@@ -14,7 +14,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from .errors import FaceError, LikenessError, PathError, StorageError
 from .faces.codec import MAX_BYTES, Packed, decode_faces, encode_faces
 from .faces.face import Analyser, Face, Pipeline, choose
 from .files import atomic_write, read_limited
-from .identity import Identity, ReferenceFace, identity_of
+from .identity import Identity, ReferenceFace, blend_faces, identity_of
 from .library import PROFILE, Library
 from .paths import inside, slug_of
 from .profile import Profile, Reference
@@ -41,10 +41,12 @@ class Character:
     """An open character. `faces` follows the profile's order of references."""
 
     profile: Profile
-    folder: Path
-    pipeline: Pipeline | None  # what made the faces; None when there are none
+    folder: Path | None  # None for one that lies in no library: a blend, or an embedding from a file
+    pipeline: Pipeline | None  # what made the faces; None when there are none; `recogniser` is "" where unknown
     faces: tuple[ReferenceFace, ...]
     problems: tuple[str, ...]  # references without a face, one sentence each
+    notes: tuple[str, ...] = ()  # what to know of where the faces came from, one sentence each
+    parts: tuple[Part, ...] = ()  # of a blend: whose faces these are, in the order of `faces`
 
     def __repr__(self) -> str:
         """Short, because ComfyUI shows it; a character's data is private."""
@@ -55,15 +57,26 @@ class Character:
         return self.profile.slug
 
     @property
+    def used(self) -> tuple[ReferenceFace, ...]:
+        """The faces that shape the identity: those of a weight above 0."""
+        return tuple(f for f in self.faces if f.weight > 0)
+
+    @property
     def has_identity(self) -> bool:
-        return any(f.weight > 0 for f in self.faces)
+        return bool(self.used)
+
+    @property
+    def has_crops(self) -> bool:
+        """Whether every used face has its picture for an image encoder, which FaceID Plus needs."""
+        return self.has_identity and all(f.face.crop is not None for f in self.used)
 
     @cached_property
     def identity(self) -> Identity:
         """FaceError when no reference has a face."""
         if not self.has_identity:
             raise FaceError(f"Character {self.slug!r} has no face embedding. " + " ".join(self.problems))
-        return identity_of(self.faces)
+        made = identity_of(self.faces)
+        return replace(made, outliers=()) if self.parts else made  # the people of a blend are meant to differ
 
     @cached_property
     def digest(self) -> str:
@@ -73,6 +86,8 @@ class Character:
 
     def reference_image(self) -> images.RGB8 | None:
         """The reference with the largest weight, the first among equals, that can be read; None when there is none."""
+        if self.folder is None:
+            return None
         for reference in sorted(self.profile.references, key=lambda r: -r.weight):
             try:
                 return images.read(inside(self.folder, reference.file))
@@ -81,9 +96,18 @@ class Character:
         return None
 
 
+@dataclass(frozen=True)
+class Part:
+    """One character of a blend."""
+
+    character: Character  # never a blend itself
+    share: float  # 0..1, above 0; the shares of a blend add up to 1
+
+
 def lost_references(character: Character) -> list[str]:
     """References whose picture is gone; their faces are kept and used."""
-    return [r.file for r in character.profile.references if _stamp(inside(character.folder, r.file)) is None]
+    folder, references = character.folder, character.profile.references
+    return [] if folder is None else [r.file for r in references if _stamp(inside(folder, r.file)) is None]
 
 
 def state_digest(library: Library, slug: str) -> str:
@@ -251,14 +275,37 @@ def embed(
 def with_encoder(character: Character, analyser: Analyser) -> Character:
     """The character as `analyser` sees it, so that its embeddings can be compared with that analyser's.
 
-    The faces on disk serve when they are by the same recogniser; else the references are analysed anew.
+    The faces on disk serve when they are by the same recogniser; else the references are analysed anew. An embedding
+    from a file has no picture to analyse: FaceError when it is by another recogniser. One whose recogniser is unknown
+    is taken as it is.
     """
-    if character.pipeline is not None and character.pipeline.recogniser == analyser.pipeline.recogniser:
+    if character.pipeline is not None and character.pipeline.recogniser in (analyser.pipeline.recogniser, ""):
         return character
+    if character.parts:
+        parts = tuple(replace(p, character=with_encoder(p.character, analyser)) for p in character.parts)
+        problems = tuple(problem for p in parts for problem in p.character.problems)
+        return replace(
+            character, pipeline=analyser.pipeline, faces=faces_of_parts(parts), problems=problems, parts=parts
+        )
+    if character.folder is None:
+        raise FaceError(
+            f"The face of {character.profile.name!r} came without a picture, from face model "
+            f"{character.profile.face_model or 'unknown'}; {analyser.pipeline.pack} cannot see it. Choose that face "
+            "model, or create the character from pictures."
+        )
     found, problems = embed(character.folder, character.profile.references, analyser, [])
     faces = tuple(
         ReferenceFace(r.file, r.weight, found[r.file], r.source)
         for r in character.profile.references
         if r.file in found
     )
-    return Character(character.profile, character.folder, analyser.pipeline, faces, tuple(problems))
+    return replace(character, pipeline=analyser.pipeline, faces=faces, problems=tuple(problems))
+
+
+def faces_of_parts(parts: Sequence[Part]) -> tuple[ReferenceFace, ...]:
+    """The faces of a blend, named "<slug>/<reference>". FaceError for a part without a face."""
+    for part in parts:
+        _ = part.character.identity  # says which references gave none
+    return blend_faces(
+        [(p.share, [replace(f, file=f"{p.character.slug}/{f.file}") for f in p.character.used]) for p in parts]
+    )

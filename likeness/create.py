@@ -114,9 +114,10 @@ def add_references(
 
 
 def _known_pictures(character: Character) -> Iterator[str]:
-    for reference in character.profile.references:
+    folder = character.folder
+    for reference in character.profile.references if folder is not None else ():
         try:
-            yield _pixel_hash(images.read(inside(character.folder, reference.file)))
+            yield _pixel_hash(images.read(inside(folder, reference.file)))
         except LikenessError as error:  # a lost picture does not keep others out
             log.warning("%s", error)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from .faces.face import Face, Vector, normalise
 
 OUTLIER = 0.30  # cosine to the mean of the other references; flagged every intruder in sets of 4 to 8
 GOOD_COUNT = (3, 5)  # references to ask for
+NORMED = 1e-3  # an embedding whose length is that near to 1 is a normed one: raw ones are 4 and longer
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,44 @@ def weighted_mean(vectors: Sequence[Vector], weights: Sequence[float]) -> Vector
     return normalise(np.average(stacked, axis=0, weights=np.asarray(weights, dtype=np.float64)))
 
 
+def raw_length(references: Sequence[ReferenceFace]) -> float:
+    """Weighted mean length of the used raw embeddings; 1 where none is raw.
+
+    A normed embedding has lost its length and does not count.
+    """
+    lengths = [(float(np.linalg.norm(r.face.embedding.astype(np.float64))), r.weight) for r in references]
+    raw = [(length, weight) for length, weight in lengths if weight > 0 and abs(length - 1) > NORMED]
+    return float(np.average([n for n, _ in raw], weights=[w for _, w in raw])) if raw else 1.0
+
+
+def blend_faces(people: Sequence[tuple[float, Sequence[ReferenceFace]]]) -> tuple[ReferenceFace, ...]:
+    """The used references of several people as those of one, in order; `people` are (share > 0, references).
+
+    Reference r of person p, with share a_p, weights w_pr and identity u_p (unit length), becomes
+
+        weight  a_p w_pr / sum_r w_pr        embedding  L u_p        crop  its own
+
+    with one length L, the people's mean raw length by share. Every weighted mean over the result then follows the
+    shares: of embeddings, sum_p a_p u_p; of what an image encoder sees in the crops, sum_p a_p h_p, where h_p is p's
+    own mean. With the references' own embeddings it would not: the mean of several is shorter the less they agree
+    (.88 for four photos, 1 for one), so whoever has one photo would count more. One person alone stays as they are.
+    """
+    used = [(share, [r for r in references if r.weight > 0]) for share, references in people]
+    if len(used) == 1:
+        return tuple(used[0][1])
+    lengths = [(share, raw_length(references)) for share, references in used]
+    known = [(share, length) for share, length in lengths if length != 1.0]
+    length = float(np.average([n for _, n in known], weights=[a for a, _ in known])) if known else 1.0
+    blended = []
+    for share, references in used:
+        vector, total = identity_of(references).vector, sum(r.weight for r in references)
+        embedding = (vector.astype(np.float64) * length).astype(np.float32)
+        blended += [
+            replace(r, weight=share * r.weight / total, face=replace(r.face, embedding=embedding)) for r in references
+        ]
+    return tuple(blended)
+
+
 def find_outliers(references: Sequence[ReferenceFace]) -> list[Outlier]:
     """References unlike the rest: the worst goes first, then the others are judged without it.
 
@@ -109,5 +148,6 @@ def find_outliers(references: Sequence[ReferenceFace]) -> list[Outlier]:
 def _digest(references: Sequence[ReferenceFace]) -> str:
     h = hashlib.sha256()
     for r in references:
-        h.update(np.float64(r.weight).tobytes() + r.face.embedding.tobytes() + r.face.crop.tobytes())
+        crop = b"no crop" if r.face.crop is None else r.face.crop.tobytes()
+        h.update(np.float64(r.weight).tobytes() + r.face.embedding.tobytes() + crop)
     return h.hexdigest()

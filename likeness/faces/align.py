@@ -16,6 +16,7 @@ Matrix = NDArray[np.float64]  # float64 [2, 3]: (x, y, 1) in source px -> (x, y)
 Points = NDArray[np.float32]  # float32 [..., 2]: x, y; px
 
 TEMPLATE_SIZE = 112  # px
+WIDE_SIZE, WIDE_MARGIN = 128, 8  # px; the wider frame: the same template, moved 8 px to the right and none down
 # Where eyes, nose and mouth corners lie in a 112 px aligned face: insightface/utils/face_align.py, arcface_dst.
 TEMPLATE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
@@ -28,12 +29,11 @@ def similarity(points: Points, size: int = TEMPLATE_SIZE) -> Matrix:
     """The rotation, scale and shift that brings five points nearest to the template of a `size` px crop.
 
     Least squares after Umeyama, "Least-squares estimation of transformation parameters between two point
-    patterns", PAMI 1991, equations 38 to 43. `size` must be a multiple of 112: the frame is the same, larger.
+    patterns", PAMI 1991, equations 38 to 43. The frame of a multiple of 112 px is the recogniser's; that of a multiple
+    of 128 px is wider and shows more around the face, so 256 px are not 224 px enlarged.
     """
-    if size % TEMPLATE_SIZE:
-        raise ValueError(f"an aligned crop of {size} px has no template: use a multiple of {TEMPLATE_SIZE}.")
     source = np.asarray(points, dtype=np.float64)
-    target = TEMPLATE * (size / TEMPLATE_SIZE)
+    target = _template(size)
     source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
     source, target = source - source_mean, target - target_mean
     u, sigma, vt = np.linalg.svd(target.T @ source / len(source))
@@ -43,6 +43,15 @@ def similarity(points: Points, size: int = TEMPLATE_SIZE) -> Matrix:
     scale = float(sigma @ sign) / variance if variance > 0 else 1.0
     linear = scale * rotation
     return np.hstack([linear, (target_mean - linear @ source_mean)[:, None]])
+
+
+def _template(size: int) -> NDArray[np.float64]:
+    """Where the five points belong in a `size` px crop: insightface/utils/face_align.py, estimate_norm."""
+    if size % TEMPLATE_SIZE == 0:
+        return TEMPLATE * (size / TEMPLATE_SIZE)
+    if size % WIDE_SIZE == 0:
+        return (TEMPLATE + np.array([WIDE_MARGIN, 0])) * (size / WIDE_SIZE)
+    raise ValueError(f"an aligned crop of {size} px has no template: use a multiple of {TEMPLATE_SIZE} or {WIDE_SIZE}.")
 
 
 def compose(outer: Matrix, inner: Matrix) -> Matrix:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass, field, fields
 from typing import Any
 
@@ -59,14 +59,15 @@ def encode_faces(named: Sequence[tuple[str, Face]], pipeline: Pipeline, extra: d
         "extra": json.dumps(extra or {}, sort_keys=True),
     }
     # One entry only: safetensors writes several in no fixed order, and equal faces should give equal bytes.
-    return save(arrays, {KEY: json.dumps({**about, "sha256": _checksum(arrays, about)}, sort_keys=True)})
+    return save(arrays, {KEY: json.dumps({**about, "sha256": checksum_of(arrays, about)}, sort_keys=True)})
 
 
 def _stack(rows: Sequence[Any], shape: tuple[int, ...], dtype: Any = np.float32) -> NDArray[Any]:
     return np.ascontiguousarray(np.asarray(rows, dtype=dtype).reshape(len(rows), *shape))
 
 
-def _checksum(arrays: Arrays, about: dict[str, str]) -> str:
+def checksum_of(arrays: Arrays, about: Mapping[str, str]) -> str:
+    """sha256, hex, of tensors (names, dtypes, shapes, numbers) and the texts about them."""
     h = hashlib.sha256()
     for name in sorted(arrays):
         h.update(f"{name}{arrays[name].dtype}{arrays[name].shape}".encode() + arrays[name].tobytes())
@@ -97,7 +98,7 @@ def _decode(data: bytes) -> Packed | None:
         return None
     about, arrays = _metadata(data), load(data)
     checksum = about.pop("sha256")
-    if about["format"] != FORMAT or checksum != _checksum(arrays, about):
+    if about["format"] != FORMAT or checksum != checksum_of(arrays, about):
         return None
     pipeline = _pipeline(json.loads(about["pipeline"]))
     names, rungs, extra = (json.loads(about[key]) for key in ("names", "rungs", "extra"))

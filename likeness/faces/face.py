@@ -42,14 +42,15 @@ class Quality:
 class Face:
     """One detection. Coordinates are in the picture as given, whatever the ladder turned or padded."""
 
-    box: Vector  # float32 [4]: left, top, right, bottom; px
+    box: Vector  # float32 [4]: left, top, right, bottom; px; zeros where no picture is known
     keypoints: Vector = field(
         repr=False
     )  # float32 [5, 2]: eyes, nose, mouth corners, the left one of an upright picture first; px
     score: float  # detector, 0..1
     # ComfyUI prints inputs into its history when a node fails: what identifies a person is not in the text.
     embedding: Vector = field(repr=False)  # float32 [512], raw, as the recogniser gives it
-    crop: RGB8 = field(repr=False)  # uint8 [224, 224, 3] RGB, aligned, for the image encoder
+    # uint8 [224, 224, 3] RGB, aligned, for the image encoder; None for an embedding that came without a picture
+    crop: RGB8 | None = field(repr=False)
     pose: Pose
     quality: Quality
     rung: str  # step of the failure ladder that found it, e.g. "640", "256+pad50", "640+turn90+level"

@@ -74,9 +74,15 @@ def test_mirrored_points_are_turned_not_mirrored() -> None:
     assert np.linalg.det(found[:, :2]) > 0
 
 
-def test_only_multiples_of_the_template_are_aligned() -> None:
-    with pytest.raises(ValueError, match="256 px has no template"):
-        align.similarity(align.TEMPLATE, 256)
+def test_the_wide_crop_shows_more_around_the_face() -> None:
+    """insightface's 128 px frame: the template 8 px to the right, none down; 256 px are not 224 px enlarged."""
+    assert np.allclose(align.similarity(align.TEMPLATE, 256), [[2, 0, 16], [0, 2, 0]], atol=1e-9)
+    assert np.allclose(align.similarity(align.TEMPLATE, 128), [[1, 0, 8], [0, 1, 0]], atol=1e-9)
+
+
+def test_only_multiples_of_the_templates_are_aligned() -> None:
+    with pytest.raises(ValueError, match="200 px has no template: use a multiple of 112 or 128"):
+        align.similarity(align.TEMPLATE, 200)
 
 
 def test_a_shift_moves_pixels_and_fills_the_rest() -> None:

@@ -49,6 +49,18 @@ def test_the_best_published_adapter_is_chosen(listed: list[str], family: str, ch
 @pytest.mark.parametrize(
     ("listed", "chosen"),
     [
+        (PUBLISHED, "ip-adapter-faceid_sd15.bin"),
+        ([n for n in PUBLISHED if "faceid_sd15" not in n], "ip-adapter-faceid-portrait_sd15.bin"),
+        (["ip-adapter-faceid-plus_sd15.bin"], "ip-adapter-faceid-plus_sd15.bin"),
+    ],
+)
+def test_without_face_crops_the_adapters_that_look_at_them_come_last(listed: list[str], chosen: str) -> None:
+    assert choose_adapter(listed, "sd15", crops=False) == chosen
+
+
+@pytest.mark.parametrize(
+    ("listed", "chosen"),
+    [
         (["CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors", "CLIP-ViT-bigG-14-laion2B-39B-b160k.safetensors"], 0),
         (["CLIP-ViT-bigG-14-laion2B-39B-b160k.safetensors"], None),
         (["clip_vision_g.safetensors", "clip_vision_h.safetensors"], 1),

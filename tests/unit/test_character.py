@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from likeness import images
-from likeness.character import faces_path, open_character, state_digest, with_encoder
+from likeness.character import faces_path, lost_references, open_character, state_digest, with_encoder
 from likeness.errors import BadNameError, FaceError, ModelMissingError, StorageError
 from likeness.faces.codec import decode_faces
 from likeness.faces.face import Analyser, cosine
@@ -201,3 +202,23 @@ def test_the_digest_of_what_shapes_a_picture(ada: Library) -> None:
     assert open_character(ada, "ada").digest == before
     ada.update("ada", lambda p: p.model_copy(update={"description": "red hair"}))
     assert open_character(ada, "ada").digest != before
+
+
+def test_a_character_of_no_folder(ada: Library) -> None:
+    """A blend, or an embedding from a file: everything that asks for its pictures gets a clear answer."""
+    opened = open_character(ada, "ada")
+    loose = replace(opened, folder=None)
+    assert loose.reference_image() is None and lost_references(loose) == []
+    assert with_encoder(loose, FakeAnalyser()) is loose
+    with pytest.raises(FaceError, match="'Ada' came without a picture"):
+        with_encoder(loose, FakeAnalyser("auraface", dialect=2))
+    assert loose.digest == opened.digest
+
+
+def test_whether_every_used_face_has_its_crop(ada: Library) -> None:
+    opened = open_character(ada, "ada")
+    bare = replace(opened.faces[0], face=replace(opened.faces[0].face, crop=None))
+    assert opened.has_crops and opened.used == opened.faces
+    assert not replace(opened, faces=(bare, *opened.faces[1:])).has_crops
+    assert replace(opened, faces=(replace(bare, weight=0.0), *opened.faces[1:])).has_crops
+    assert not replace(opened, faces=()).has_crops

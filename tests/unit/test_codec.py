@@ -42,7 +42,7 @@ def forged(about: dict[str, object] | None = None, arrays: dict[str, object] | N
     texts.pop("sha256")
     tensors = load(data) | (arrays or {})
     tensors = {k: np.ascontiguousarray(v) for k, v in tensors.items() if v is not None}
-    return save(tensors, {codec.KEY: json.dumps({**texts, "sha256": codec._checksum(tensors, texts)})})
+    return save(tensors, {codec.KEY: json.dumps({**texts, "sha256": codec.checksum_of(tensors, texts)})})
 
 
 def test_the_forger_of_these_tests_can_make_a_good_file() -> None:

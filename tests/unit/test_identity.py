@@ -5,7 +5,7 @@ import pytest
 
 from likeness.errors import FaceError
 from likeness.faces.face import cosine, normalise
-from likeness.identity import OUTLIER, ReferenceFace, find_outliers, identity_of, weighted_mean
+from likeness.identity import OUTLIER, ReferenceFace, find_outliers, identity_of, raw_length, weighted_mean
 
 from ..fakes import make_face
 
@@ -103,6 +103,19 @@ def test_the_digest_changes_with_what_shapes_the_picture_and_only_then() -> None
     other_crop = references([1, 1])
     object.__setattr__(other_crop[0].face, "crop", other_crop[0].face.crop + 1)
     assert identity_of(other_crop).digest != base
+    no_crop = references([1, 1])
+    object.__setattr__(no_crop[0].face, "crop", None)
+    assert identity_of(no_crop).digest not in (base, identity_of(other_crop).digest)
+
+
+def test_the_raw_length_is_that_of_the_raw_embeddings_by_weight() -> None:
+    faces = references([1, 1, 1], [1.0, 3.0, 0.0])
+    for face, length in zip(faces, (10, 20, 1000), strict=True):
+        object.__setattr__(face.face, "embedding", face.face.normed * np.float32(length))
+    assert raw_length(faces) == pytest.approx(17.5)
+    object.__setattr__(faces[0].face, "embedding", faces[0].face.normed)
+    assert raw_length(faces) == pytest.approx(20)
+    assert raw_length(faces[:1]) == 1.0
 
 
 def test_five_hundred_references_that_agree_on_nothing_are_judged_quickly() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from .errors import PatchError
 
@@ -83,12 +84,12 @@ def parse_layer_weights(text: str) -> tuple[tuple[int, float], ...]:
 
 
 def parse_frame_weights(text: str) -> tuple[float, ...]:
-    """Factors of the weight, one for each picture: "0, 0.5, 1", or keyframes "0:0, 15:1" with straight lines between."""
+    """Factors of the weight, one per picture: "0, 0.5, 1", or keyframes "0:0, 15:1" with straight lines between."""
     if ":" not in text:
         return tuple(_number(part, "frame_weights", "0, 0.5, 1") for part in _parts(text))
     keys = sorted(_pairs(text, "frame_weights", "0:0, 15:1"))
     made = [keys[0][1]] * (keys[0][0] + 1)
-    for (at, value), (until, target) in zip(keys, keys[1:], strict=False):
+    for (at, value), (until, target) in pairwise(keys):
         made += [value + (target - value) * (f - at) / (until - at) for f in range(at + 1, until + 1)]
     return tuple(made)
 

@@ -71,7 +71,7 @@ class IdentityRows:
         return layers
 
     def gains(self, frames: tuple[int, ...], options: Mapping[str, Any], dtype: torch.dtype, x: Tensor) -> Gains | None:
-        """What multiplies the output; None for nothing. x is the latent of this call [B, C, H, W], or a layer's queries."""
+        """What multiplies the output; None for nothing. x is this call's latent [B, C, H, W], or a layer's queries."""
         if self.mask is None and not self.masters.gains:
             return None
         shape = x.shape if x.ndim == 4 else options["original_shape"]

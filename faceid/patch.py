@@ -25,12 +25,13 @@ from .roles import NoteRoles, rows_of
 APPLY_MODEL, PREDICT_NOISE, ON_CLONE = "apply_model", "predict_noise", "on_clone"  # comfy.patcher_extension
 WRAPPER_KEY = "likeness"
 _COMPILE_KEY = "torch.compile"  # comfy_api.torch_helpers
+_DEFAULTS = Controls()
 
 
 def apply_identity(
     model: Any,  # ComfyUI's ModelPatcher, left as it is
     compiled: CompiledIdentity,
-    controls: Controls = Controls(),
+    controls: Controls = _DEFAULTS,
     *,
     mask: Tensor | None = None,  # float [H, W] or [F, H, W], 0..1, stretched over the picture; one per picture, or one
     attention: Attention,  # comfy.ldm.modules.attention.optimized_attention

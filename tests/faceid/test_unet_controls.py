@@ -147,7 +147,7 @@ def test_the_order_of_masked_faces_does_not_matter(model: Any, apply: Callable[.
 
 def test_an_area_of_the_prompt_sees_its_part_of_the_mask(model: Any, apply: Callable[..., Any]) -> None:
     """A prompt limited to the right half, and a face on the left: in that call of the UNet the face acts nowhere."""
-    whole, negative, right = conds()
+    whole, _, right = conds()
     right[0][1]["area"] = (SIZE, SIZE // 2, 0, SIZE // 2)
     seen: list[dict[str, Any]] = []
     sample(spy(apply(model, mask=half("left")), seen), noise(), positive=whole + right)

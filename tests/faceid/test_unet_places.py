@@ -87,7 +87,6 @@ def test_with_a_controlnet_the_output_equals_the_published_maths(face: Callable[
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn])
 def test_weights_of_any_dtype_carry_the_same_face(face: Callable[..., Any], dtype: torch.dtype) -> None:
     """The published maths on the same rounded weights: nothing of ours is rounded with them."""
-    import comfy.ops
     from comfy.model_patcher import ModelPatcher
 
     plain = comfy_unet.small_model("sd15")

@@ -19,6 +19,7 @@ _ADAPTERS = (
     r"faceid.{family}\.",
     r"faceid.plus.{family}\.",
     r"faceid.portrait\S*{family}\.",
+    r"faceid.portrait\S*{family}.unnorm\.",
 )
 _IMAGE_ENCODER = r"(vit.?h.?14.*s32b.?b79k|ipadapter.*sd15|sd1.?5.*model|clip.?vision.?h|clip.?vit.?h)"
 _WEIGHTS = r"(safetensors|bin)$"

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import cast, get_args
 
-from .errors import LikenessError
+from .character import Character
+from .errors import FaceError, LikenessError
 from .profile import BaseSettings, Method, PresetName, StrengthSource
 
 
@@ -168,3 +169,13 @@ def as_preset(name: str | None) -> PresetName | None:
 
 def as_method(name: str | None) -> Method | None:
     return cast(Method, name) if name in get_args(Method) else None
+
+
+def check_comparable(character: Character, other: Character) -> None:
+    """FaceError when the faces of two characters are by different recognisers; one that is unknown is trusted."""
+    made = [c.pipeline for c in (character, other) if c.pipeline is not None and c.pipeline.recogniser]
+    if len({pipeline.recogniser for pipeline in made}) > 1:
+        raise FaceError(
+            f"{character.profile.name} was made with face model {made[0].pack} and {other.profile.name} with "
+            f"{made[1].pack}: their faces cannot be used together. Create both with one face model."
+        )

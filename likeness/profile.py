@@ -104,8 +104,8 @@ class Strengths(_Value):
 
     lora_model: float | None = Field(default=None, ge=-10.0, le=10.0)  # character LoRA on the UNet
     lora_clip: float | None = Field(default=None, ge=-10.0, le=10.0)  # character LoRA on the text encoder
-    faceid_weight: float | None = Field(default=None, ge=0.0, le=5.0)  # FaceID attention
-    faceid_weight_v2: float | None = Field(default=None, ge=0.0, le=5.0)  # shortcut of FaceID Plus V2
+    faceid_weight: float | None = Field(default=None, ge=-1.0, le=5.0)  # FaceID attention; below 0 steers away
+    faceid_weight_v2: float | None = Field(default=None, ge=-1.0, le=5.0)  # shortcut of FaceID Plus V2
     companion_lora: float | None = Field(default=None, ge=-10.0, le=10.0)  # the LoRA the adapter was trained with
     start: Share | None = None  # FaceID acts from this share of the sampling steps ...
     end: Share | None = None  # ... to this one

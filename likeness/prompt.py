@@ -13,17 +13,18 @@ def positive(profile: Profile, text: str) -> str:
     subject = " ".join(w for w in (trigger, profile.class_word.strip()) if w)
     if subject and _contains(text, trigger or subject):
         subject = ""  # the user has placed the character already
-    return _join(subject, profile.description, text)
+    return join(subject, profile.description, text)
 
 
 def negative(profile: Profile, text: str) -> str:
     """The character's negative prompt, then the user's."""
-    return _join(profile.negative, text)
+    return join(profile.negative, text)
 
 
 def _contains(text: str, word: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
 
 
-def _join(*parts: str) -> str:
+def join(*parts: str) -> str:
+    """The texts with one comma between two; empty ones are left out."""
     return ", ".join(p for p in (part.strip().strip(",").strip() for part in parts) if p)

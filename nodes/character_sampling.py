@@ -11,7 +11,7 @@ from ..likeness.character import Character
 from ..likeness.errors import LikenessError
 from ..likeness.profile import METHODS, PRESETS
 from . import faceid_files, host
-from .apply_character import PROFILE, recipe_for
+from .on_model import PROFILE, recipe_for
 from .types import CharacterType, adapter_input
 
 
@@ -71,9 +71,8 @@ class CharacterSampling(io.ComfyNode):
         adapter: str = host.AUTO,
     ) -> io.NodeOutput:
         family = host.family_of(model)
-        s = recipe_for(
-            character, family, faceid_files.find(character, family, adapter), method, {"strengths": preset}
-        ).sampling
+        files = faceid_files.find(character, family, adapter, any_recipe=True)
+        s = recipe_for(character, files, method, {"strengths": preset}).sampling
         for value, known, field in (
             (s.sampler, comfy.samplers.KSampler.SAMPLERS, "sampler"),
             (s.scheduler, comfy.samplers.KSampler.SCHEDULERS, "scheduler"),

@@ -4,16 +4,29 @@ from comfy_api.latest import ComfyExtension, io
 
 from . import host
 from .apply_character import ApplyCharacter
+from .apply_characters import ApplyCharacters
+from .blend_characters import BlendCharacters
 from .character_prompt import CharacterPrompt
 from .character_sampling import CharacterSampling
+from .compile_identity import CompileIdentity
 from .create_character import CreateCharacter
+from .face_embedding import LoadFaceEmbedding, SaveFaceEmbedding
+from .faceid_options import FaceIDOptionsNode
 from .load_character import LoadCharacter
+from .place_character import PlaceCharacter
 from .score_likeness import ScoreLikeness
 
 NODES: list[type[io.ComfyNode]] = [
     CreateCharacter,
     LoadCharacter,
+    LoadFaceEmbedding,
+    BlendCharacters,
+    SaveFaceEmbedding,
+    FaceIDOptionsNode,
+    CompileIdentity,
     ApplyCharacter,
+    PlaceCharacter,
+    ApplyCharacters,
     CharacterPrompt,
     CharacterSampling,
     ScoreLikeness,

@@ -27,6 +27,7 @@ from ..likeness.library import Library
 AUTO = "auto"
 BACKENDS = ("likeness", "insightface")
 _FOLDERS = ("characters", "ipadapter", "insightface")  # ours, or registered by other packs too
+FACE_FILES = "face_embeddings"
 _hashes: list[FileHashes] = []  # at most one
 _analysers: dict[tuple[FacePack, str, str], CachedAnalyser] = {}  # at most one: a pack holds up to 400 MB
 
@@ -38,6 +39,20 @@ def register_folders() -> None:
     paths, extensions = folder_paths.folder_names_and_paths["ipadapter"]
     if not extensions:  # a new key lists every file
         folder_paths.folder_names_and_paths["ipadapter"] = (paths, set(folder_paths.supported_pt_extensions))
+    for place in (os.path.join(folder_paths.models_dir, FACE_FILES), _reactor_folder()):
+        folder_paths.add_model_folder_path(FACE_FILES, place)
+    paths, _ = folder_paths.folder_names_and_paths[FACE_FILES]
+    folder_paths.folder_names_and_paths[FACE_FILES] = (paths, {".safetensors"})
+
+
+def _reactor_folder() -> str:
+    """Where ReActor keeps its face models, and nowhere else."""
+    return os.path.join(folder_paths.models_dir, "reactor", "faces")
+
+
+def face_folder(form: str) -> Path:
+    """Where a face file of that format is written."""
+    return Path(_reactor_folder() if form == "reactor" else folder_paths.get_folder_paths(FACE_FILES)[0])
 
 
 def library() -> Library:
@@ -82,10 +97,20 @@ def file_stamps(folder: str) -> list[tuple[str, int, int]]:
     return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in sorted(stats.items())]
 
 
+def model_stamps() -> list[tuple[str, int, int]]:
+    """Changes with any file that an applied character is made of."""
+    return [stamp for folder in ("ipadapter", "loras", "clip_vision") for stamp in file_stamps(folder)]
+
+
 def file_hashes() -> FileHashes:
     if not _hashes:
         _hashes.append(FileHashes(_private_folder() / "hashes.json"))
     return _hashes[0]
+
+
+def identity_folder() -> Path:
+    """Where compiled identities of characters lie that have no folder of their own."""
+    return _private_folder() / "identity"
 
 
 def _private_folder() -> Path:

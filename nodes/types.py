@@ -8,6 +8,8 @@ from . import host
 
 CharacterType = io.Custom("LIKENESS_CHARACTER")  # likeness.character.Character
 ScoresType = io.Custom("LIKENESS_SCORES")  # tuple[likeness.scoring.Score, ...]
+OptionsType = io.Custom("LIKENESS_FACEID_OPTIONS")  # faceid_options.FaceIDOptions
+CastType = io.Custom("LIKENESS_CAST")  # tuple[place_character.Placement, ...]
 
 
 def face_model_input(tooltip: str) -> io.Combo.Input:
@@ -19,6 +21,18 @@ def face_model_input(tooltip: str) -> io.Combo.Input:
 def adapter_input(tooltip: str) -> io.Combo.Input:
     options = [host.AUTO, *host.listed("ipadapter")]
     return io.Combo.Input("adapter", options=options, default=host.AUTO, optional=True, advanced=True, tooltip=tooltip)
+
+
+def image_encoder_input() -> io.Combo.Input:
+    tooltip = "CLIP-Vision model in models/clip_vision, used once when a Plus adapter is compiled."
+    options = [host.AUTO, *host.listed("clip_vision")]
+    return io.Combo.Input(
+        "image_encoder", options=options, default=host.AUTO, optional=True, advanced=True, tooltip=tooltip
+    )
+
+
+def options_input() -> io.Input:
+    return OptionsType.Input("options", optional=True, tooltip="From FaceID Options.")
 
 
 def backend_input() -> io.Combo.Input:

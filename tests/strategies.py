@@ -75,8 +75,8 @@ strengths = st.builds(
     _window,
     lora_model=_optional(st.floats(-10.0, 10.0)),
     lora_clip=_optional(st.floats(-10.0, 10.0)),
-    faceid_weight=_optional(st.floats(0.0, 5.0)),
-    faceid_weight_v2=_optional(st.floats(0.0, 5.0)),
+    faceid_weight=_optional(st.floats(-1.0, 5.0)),
+    faceid_weight_v2=_optional(st.floats(-1.0, 5.0)),
     companion_lora=_optional(st.floats(-10.0, 10.0)),
     source=st.sampled_from(["preset", "swept", "hand"]),
 )

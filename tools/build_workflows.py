@@ -23,6 +23,7 @@ GRAPHS = {
     "create_character": graphs.create_character(),
     "portrait": graphs.portrait(),
     "lora_faceid_score": graphs.lora_faceid_score(),
+    "two_characters": graphs.two_characters(),
 }
 SIZE = 400  # px, square
 
@@ -39,8 +40,16 @@ def write_thumbnails(folder: Path) -> None:
     smile = images.read(SAMPLE / "pictures" / "mara_voss_4_smile.png")
     sheet = np.vstack([np.hstack(references[:2]), np.hstack(references[2:4])])
     scored = labelled(smile, Score("smile", 0.739, "references/001.png", 0.662, 1, None, ""))
-    titles = ("1 Create a character", "2 Portrait from cached identity", "3 LoRA and FaceID with score")
-    for title, picture in zip(titles, (sheet, references[0], scored), strict=True):
+    quarter = smile.shape[1] // 4
+    other = images.read(SAMPLE / "pictures" / "tomas_reed.png")
+    pair = np.hstack([picture[:, quarter:-quarter] for picture in (references[0], other)])
+    titles = (
+        "1 Create a character",
+        "2 Portrait from cached identity",
+        "3 LoRA and FaceID with score",
+        "4 Two characters in one picture",
+    )
+    for title, picture in zip(titles, (sheet, references[0], scored, pair), strict=True):
         small = Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
         small.save(folder / f"{title}.jpg", "JPEG", quality=85, optimize=True)
 

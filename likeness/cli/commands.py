@@ -13,15 +13,19 @@ from typing import Any
 
 from .. import __version__, images
 from ..archive import export_zip, import_zip
+from ..assets import FACEID_FAMILIES
+from ..blend import common_pipeline
 from ..character import lost_references, open_character, with_encoder
 from ..create import NamedImage, add_references, create_character, draft
 from ..doctor import examine
 from ..errors import LikenessError
-from ..faces.face import describe_engine
+from ..exchange import FORMATS, load_face, write_face_embedding, write_reactor_model
+from ..faces.face import cosine, describe_engine
 from ..files import atomic_write
 from ..method import method_for
 from ..paths import is_slug, slug_of
 from ..scoring import Score, mean_similarity, score_faces, summary
+from .compile import compile_character
 from .demo import demo
 from .places import Places, places_of
 
@@ -89,6 +93,23 @@ def _parser() -> argparse.ArgumentParser:
     imported = command("import", _import, "add the character in a .zip file")
     imported.add_argument("file", type=Path)
     imported.add_argument("--name", help="another name for it")
+    face = command("export-face", _export_face, "write a character's face as one embedding; it identifies a person")
+    face.add_argument("name")
+    face.add_argument("file", type=Path)
+    face.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="reactor: a face model for ReActor")
+    face.add_argument("--normed", action="store_true", help="of length 1, for programs that want it so")
+    inspect = command("inspect-face", _inspect_face, "say what a face file holds, ours, ReActor's or a plain embedding")
+    inspect.add_argument("file", type=Path)
+    inspect.add_argument("--like", metavar="NAME", help="also how alike it is to this character")
+    compiling = command("compile", compile_character, "make a character's face ready for a FaceID adapter, by ComfyUI")
+    compiling.add_argument("name")
+    compiling.add_argument(
+        "--family", choices=["auto", *FACEID_FAMILIES], default="auto", help="base family; auto: all with an adapter"
+    )
+    compiling.add_argument("--adapter", default="auto", metavar="FILE", help="FaceID adapter as ComfyUI lists it")
+    compiling.add_argument(
+        "--server", metavar="URL", help="a ComfyUI that runs, e.g. http://127.0.0.1:8188; without it one is started"
+    )
     command("doctor", _doctor, "say what is missing, where it was looked for, and what to do")
     demonstration = command("demo", demo, "run the sample character end to end")
     demonstration.add_argument("--out", type=Path, default=Path("demo"), help="folder for picture, score and report")
@@ -234,6 +255,31 @@ def _export(arguments: argparse.Namespace, places: Places) -> None:
 def _import(arguments: argparse.Namespace, places: Places) -> None:
     profile = import_zip(places.library(), arguments.file, arguments.name)
     _say(arguments, f"Added {profile.name} as {profile.slug}.", {"slug": profile.slug})
+
+
+def _export_face(arguments: argparse.Namespace, places: Places) -> None:
+    character = open_character(places.library(), _slug(arguments.name))
+    reactor = arguments.format == "reactor"
+    data = write_reactor_model(character) if reactor else write_face_embedding(character, arguments.normed)
+    atomic_write(arguments.file, data)
+    text = f"Wrote {arguments.file}. It identifies a person: share it only with their consent."
+    _say(arguments, text, {"file": str(arguments.file), "bytes": len(data)})
+
+
+def _inspect_face(arguments: argparse.Namespace, places: Places) -> None:
+    face = load_face(arguments.file)
+    values: dict[str, Any] = {
+        "embeddings": len(face.faces),
+        "face_model": face.profile.face_model or None,
+        "notes": face.notes,
+    }
+    lines = [f"{arguments.file}: {len(face.faces)} embedding(s), face model {face.profile.face_model or 'unknown'}"]
+    if arguments.like:
+        other = open_character(places.library(), _slug(arguments.like))
+        common_pipeline([face, other])  # FaceError where the two cannot be compared
+        values["similarity"] = round(cosine(face.identity.vector, other.identity.vector), 4)
+        lines.append(f"similarity to {other.profile.name}: {values['similarity']:.3f}")
+    _say(arguments, "\n".join([*lines, *face.notes]), values)
 
 
 def _doctor(arguments: argparse.Namespace, places: Places) -> int:

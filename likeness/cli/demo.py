@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,8 +28,9 @@ from ..library import Library
 from ..lora_file import checkpoint_family
 from ..render import label, labelled
 from ..scoring import Score, score_faces
-from .comfy import PACK, ComfyServer, find_python, has_gpu, link_pack
+from .comfy import PACK, find_python, has_gpu
 from .graphs import Files, Overrides, portrait
+from .own_server import own_server, show_seconds
 from .places import Places
 from .queue_client import QueueClient
 
@@ -160,16 +159,13 @@ def _draw(comfy: Path, folders: Folders, python: Path, checkpoint: str | None, r
     report.say(models.why)
     gpu = has_gpu(python)
     report.say(f"Starting ComfyUI at {comfy} on the {'GPU' if gpu else 'CPU'} ...")
-    config = _extra_paths(base, report.out / "characters", None if models.standins else folders)
-    flags = ["--extra-model-paths-config", config, *([] if gpu else ["--cpu"])]
-    env = {} if gpu else {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2))}
-    link_pack(base / "custom_nodes")
-    with ComfyServer(comfy, python, base, [str(f) for f in flags], env) as server:
+    known = None if models.standins else folders
+    with own_server(comfy, python, base, [report.out / "characters"], known, gpu) as server:
         client, pictures = QueueClient(server.url), []
         for run, about in ((1, "identity compiled"), (2, "from compiled identity")):
             begun = time.monotonic()
             size = _QUICK if models.standins else Overrides()
-            result = client.run(portrait(models.files, seed=run, overrides=size), 1800, _progress)
+            result = client.run(portrait(models.files, seed=run, overrides=size), 1800, show_seconds)
             seconds = time.monotonic() - begun
             pictures.append(images.decode(client.fetch(result.images()[0])))
             report.say(f"Picture {run}, {about}: {seconds:.1f} s from the queue to the file.")
@@ -179,11 +175,6 @@ def _draw(comfy: Path, folders: Folders, python: Path, checkpoint: str | None, r
         report.say("portrait.png is noise, as it must be: random stand-in models drew it.")
     report.values["standins"] = models.standins
     return pictures[-1]
-
-
-def _progress(seconds: float) -> None:
-    if sys.stderr.isatty():
-        print(f"\r  {seconds:.0f} s", end="\r", file=sys.stderr, flush=True)
 
 
 def _models(folders: Folders, base: Path, checkpoint: str | None, python: Path) -> Models:
@@ -214,16 +205,6 @@ def _make_standins(python: Path, models: Path) -> None:
     made = subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False)
     if made.returncode:
         raise LikenessError(f"The stand-in models could not be made: {made.stderr.strip().splitlines()[-1:]}")
-
-
-def _extra_paths(base: Path, characters: Path, folders: Folders | None) -> Path:
-    """An extra_model_paths.yaml that shows our server the sample character and, if any, the user's models."""
-    rows = {"characters": [characters]}
-    for kind in ("checkpoints", "loras", "ipadapter", "clip_vision", "insightface") if folders else ():
-        rows[kind] = list(getattr(folders, kind))
-    text = "".join(f"  {kind}: |\n" + "".join(f"    {path}\n" for path in paths) for kind, paths in rows.items())
-    atomic_write(base / "extra_model_paths.yaml", f"likeness_demo:\n{text}".encode())
-    return base / "extra_model_paths.yaml"
 
 
 def _score(

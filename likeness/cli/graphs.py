@@ -36,6 +36,7 @@ class Files:
 
     checkpoint: str = "v1-5-pruned-emaonly-fp16.safetensors"
     character: str = "my_character"
+    second: str = "my_other_character"  # where there are two
     adapter: str = "auto"
     image_encoder: str = "auto"
 
@@ -102,6 +103,65 @@ def lora_faceid_score(
     return graph.nodes
 
 
+def two_characters(files: Files = Files(), seed: int = 1, overrides: Overrides = Overrides()) -> ApiGraph:
+    """Two characters side by side, each with face, words and LoRA of its own."""
+    g = Graph()
+    checkpoint = g.add("CheckpointLoaderSimple", "Checkpoint", ckpt_name=files.checkpoint)
+    cast: Link | None = None
+    people = (
+        ("Left", files.character, 0.0, "smiling, wearing a blue coat"),
+        ("Right", files.second, 0.5, "laughing, wearing a yellow raincoat"),
+    )
+    loaded: list[Link] = []
+    for side, slug, left, words in people:
+        loaded.append([g.add("LikenessLoadCharacter", f"{side} character", character=slug), 0])
+        placed = g.add(
+            "LikenessPlaceCharacter",
+            f"Place {side.lower()}",
+            character=loaded[-1],
+            where="box",
+            where__left=left,
+            where__top=0.0,
+            where__width=0.5,
+            where__height=1.0,
+            where__feather=0.1,
+            prompt=words,
+            strengths="profile",
+            cast=cast,
+        )
+        cast = [placed, 0]
+    applied = g.add(
+        "LikenessApplyCharacters",
+        "Apply Characters",
+        model=[checkpoint, 0],
+        clip=[checkpoint, 1],
+        cast=cast,
+        prompt="two friends side by side in a sunny park, soft light, looking at the camera",
+        negative="blurry, deformed",
+        share=0.7,
+        adapter=files.adapter,
+        image_encoder=files.image_encoder,
+    )
+    picture = _sample(g, files, checkpoint, loaded[0], [[applied, output] for output in range(3)], seed, overrides)
+    g.add("SaveImage", "Save", images=picture, filename_prefix="likeness/two")
+    return g.nodes
+
+
+def compile_identity(character: str, family: str = "auto", adapter: str = "auto") -> ApiGraph:
+    """A character's face compiled and kept with it; the last node's text says what was made."""
+    g = Graph()
+    loaded = g.add("LikenessLoadCharacter", "Load Character", character=character)
+    g.add(
+        "LikenessCompileIdentity",
+        "Compile Identity",
+        character=[loaded, 0],
+        family=family,
+        adapter=adapter,
+        image_encoder="auto",
+    )
+    return g.nodes
+
+
 def _draw(files: Files, text: str, prefix: str, seed: int, overrides: Overrides) -> tuple[Graph, Link, Link]:
     """The drawing part that all graphs share; returns (graph, character, image)."""
     g = Graph()
@@ -124,11 +184,21 @@ def _draw(files: Files, text: str, prefix: str, seed: int, overrides: Overrides)
     )
     positive = g.add("CLIPTextEncode", "Positive", clip=[applied, 1], text=[words, 0])
     negative = g.add("CLIPTextEncode", "Negative", clip=[applied, 1], text=[words, 1])
+    picture = _sample(g, files, checkpoint, character, [[applied, 0], [positive, 0], [negative, 0]], seed, overrides)
+    g.add("SaveImage", "Save", images=picture, filename_prefix=prefix)
+    return g, character, picture
+
+
+def _sample(
+    g: Graph, files: Files, checkpoint: str, character: Link, guided: list[Link], seed: int, overrides: Overrides
+) -> Link:
+    """Sampling with the character's settings; `guided` are model, positive and negative. Returns the picture."""
+    model, positive, negative = guided
     sampling = g.add(
         "LikenessCharacterSampling",
         "Character Sampling",
         character=character,
-        model=[applied, 0],
+        model=model,
         method="auto",
         preset="profile",
         adapter=files.adapter,
@@ -143,9 +213,9 @@ def _draw(files: Files, text: str, prefix: str, seed: int, overrides: Overrides)
     sampled = g.add(
         "KSampler",
         "Sample",
-        model=[applied, 0],
-        positive=[positive, 0],
-        negative=[negative, 0],
+        model=model,
+        positive=positive,
+        negative=negative,
         latent_image=[latent, 0],
         seed=seed,
         steps=overrides.steps or [sampling, 0],
@@ -155,5 +225,4 @@ def _draw(files: Files, text: str, prefix: str, seed: int, overrides: Overrides)
         denoise=1.0,
     )
     decoded = g.add("VAEDecode", "Decode", samples=[sampled, 0], vae=[checkpoint, 2])
-    g.add("SaveImage", "Save", images=[decoded, 0], filename_prefix=prefix)
-    return g, character, [decoded, 0]
+    return [decoded, 0]

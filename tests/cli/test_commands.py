@@ -176,3 +176,23 @@ def test_extra_model_paths_follow_the_standard_folders_unless_default(tmp_path: 
     )
     found = with_extra_paths(model_folders(tmp_path), config).loras
     assert [str(p) for p in found] == ["/y/l2", "/y/l3", str(tmp_path / "loras"), "/x/l1"]
+
+
+def test_a_face_goes_out_and_is_looked_at(call: Call, tmp_path: Path) -> None:
+    call("create", "Mara Voss", *PICTURES)
+    file = tmp_path / "mara.safetensors"
+    code, out, _ = call("export-face", "Mara Voss", file)
+    assert code == 0 and "It identifies a person" in out
+    code, out, _ = call("inspect-face", file, "--like", "mara_voss", "--json")
+    told = json.loads(out)
+    assert code == 0 and told["embeddings"] == 1 and told["face_model"] == "standin" and told["notes"] == []
+    assert told["similarity"] == pytest.approx(1.0, abs=1e-4)
+    assert "1 embedding(s), face model standin" in call("inspect-face", file)[1]
+
+
+def test_a_face_file_that_is_none_or_does_not_fit_is_an_error(call: Call, tmp_path: Path) -> None:
+    call("create", "Mara Voss", *PICTURES)
+    (tmp_path / "x.safetensors").write_bytes(b"garbage" * 50)
+    assert "x.safetensors is not a usable face file" in call("inspect-face", tmp_path / "x.safetensors")[2]
+    code, _, error = call("export-face", "mara_voss", tmp_path / "m.safetensors", "--format", "reactor")
+    assert code == 1 and "ReActor needs embeddings of buffalo_l" in error and not (tmp_path / "m.safetensors").exists()

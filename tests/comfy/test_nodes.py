@@ -36,9 +36,35 @@ INTERFACE = {
         ["CHARACTER", "faces", "report"],
     ),
     "LikenessLoadCharacter": (["character"], ["CHARACTER", "reference", "name"]),
+    "LikenessLoadFaceEmbedding": (["face", "name"], ["CHARACTER", "report"]),
+    "LikenessBlendCharacters": (
+        [f"{kind}_{n}" for n in (1, 2, 3, 4) for kind in ("character", "weight")],
+        ["CHARACTER", "report"],
+    ),
+    "LikenessSaveFaceEmbedding": (["character", "name", "format", "embedding", "if_exists"], ["file"]),
+    "LikenessFaceIDOptions": (
+        [
+            "combine",
+            "weight_type",
+            "negative",
+            "frame_weights",
+            "weight_composition",
+            "layer_weights",
+            "embeds_scaling",
+            "plus_v2",
+            "match_ipadapter_plus",
+        ],
+        ["OPTIONS"],
+    ),
+    "LikenessCompileIdentity": (["character", "family", "adapter", "image_encoder", "options"], ["report"]),
     "LikenessApplyCharacter": (
-        ["model", "clip", "character", "strengths", "method", "adapter", "image_encoder"],
+        ["model", "clip", "character", "strengths", "method", "adapter", "image_encoder", "mask", "options"],
         ["MODEL", "CLIP", "report"],
+    ),
+    "LikenessPlaceCharacter": (["character", "where", "prompt", "strengths", "cast", "options"], ["CAST"]),
+    "LikenessApplyCharacters": (
+        ["model", "clip", "cast", "prompt", "negative", "share", "adapter", "image_encoder"],
+        ["MODEL", "positive", "negative_cond", "report"],
     ),
     "LikenessCharacterPrompt": (["character", "text", "negative"], ["positive", "negative_text"]),
     "LikenessCharacterSampling": (

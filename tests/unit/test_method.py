@@ -1,12 +1,17 @@
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
-from likeness.errors import LikenessError
-from likeness.method import as_method, as_preset, check_strengths, method_for, preset, resolve
+from likeness.character import open_character
+from likeness.create import NamedImage, create_character, draft
+from likeness.errors import FaceError, LikenessError
+from likeness.library import Library
+from likeness.method import as_method, as_preset, check_comparable, check_strengths, method_for, preset, resolve
 from likeness.profile import METHODS, PRESETS, BaseSettings, LoraVersion, Sampling, Strengths
+
+from ..fakes import FakeAnalyser, face_picture
 
 
 @pytest.mark.parametrize(
@@ -147,3 +152,13 @@ def test_a_face_that_cannot_steer_never_becomes_img2img_in_silence() -> None:
     asked = resolve(BaseSettings(), "sd15", has_lora=False, has_faceid=False, no_faceid=reason, method="img2img")
     assert asked.method == "img2img"
     assert resolve(BaseSettings(), "sd15", has_lora=True, has_faceid=False, no_faceid=reason).method == "lora_only"
+
+
+def test_faces_of_two_recognisers_are_not_used_together(ada: Library, analyser: FakeAnalyser) -> None:
+    create_character(ada, draft("Bo"), [NamedImage("a", face_picture(2, 0))], FakeAnalyser("antelopev2", 1))
+    one, other = open_character(ada, "ada"), open_character(ada, "bo")
+    check_comparable(one, one)
+    with pytest.raises(FaceError, match=r"Ada was made with face model buffalo_l and Bo with antelopev2"):
+        check_comparable(one, other)
+    assert other.pipeline is not None
+    check_comparable(one, replace(other, pipeline=replace(other.pipeline, recogniser="")))

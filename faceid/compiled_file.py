@@ -29,6 +29,7 @@ from .layout import CONTEXT_DIM, cross_attentions
 FORMAT = 2
 MAX_BYTES = 512 << 20  # of a file; one face takes 0.3 to 16 MB, fifty side by side up to 400 MB
 MAX_HEADER = 64 << 10  # bytes
+_PIECE = 1 << 15  # numbers
 _METADATA_KEY = "likeness_identity"
 _MAX_COUNT = 1 << 16  # of tokens, faces and pictures; MAX_BYTES is reached long before
 _DTYPES = {"F32": (torch.float32, 4), "F16": (torch.float16, 2), "I8": (torch.int8, 1)}
@@ -91,8 +92,7 @@ def from_bytes(data: bytes) -> CompiledIdentity:
     claimed = about.pop("sha256")
     _require(claimed == _digest(about, body), "its contents do not match its checksum")
     keys, values = (_unpacked(tensors[x], tensors.get(f"{x}_rest")) for x in ("keys", "values"))
-    for x in (keys, values):
-        _require(bool(torch.isfinite(x).all()), "it holds NaN or infinite numbers")
+    _require(_finite(keys) and _finite(values), "it holds NaN or infinite numbers")
     return CompiledIdentity(Provenance(**about["provenance"]), tuple(about["hidden"]), keys, values, about["storage"])
 
 
@@ -122,7 +122,17 @@ def _split(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _unpacked(high: Tensor, rest: Tensor | None) -> Tensor:
-    return high.float() if rest is None else high + rest * _unit(high)
+    """float32. Piece by piece, because memory that is touched for the first time costs more than the arithmetic."""
+    if rest is None:
+        return high.float()
+    made = torch.empty(high.shape, dtype=torch.float32)
+    for part, low, out in zip(*(x.reshape(-1).split(_PIECE) for x in (high, rest, made)), strict=True):
+        torch.add(part, low * _unit(part), out=out)
+    return made
+
+
+def _finite(x: Tensor) -> bool:
+    return all(bool(torch.isfinite(part).all()) for part in x.reshape(-1).split(_PIECE))
 
 
 def _unit(high: Tensor) -> Tensor:

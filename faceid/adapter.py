@@ -20,6 +20,7 @@ from .layout import cross_attentions, family_of_context
 from .projection import Projection, State
 
 VARIANTS = ("faceid", "faceid_plus", "faceid_plus_v2", "faceid_portrait", "faceid_portrait_unnorm")
+_PLUS_NAME = re.compile(r"(?<![a-z])plus(?![a-z])|faceidplus", re.IGNORECASE)
 PORTRAIT_TOKENS = 16
 PLUS_V2_KEY, UNNORM_KEY = "plus_v2", "portrait_unnorm"  # safetensors metadata: "true" or "false"
 
@@ -122,8 +123,9 @@ def _plus_flag(kind: Projection, name: str, metadata: Mapping[str, str], user: b
     said = _said(metadata, PLUS_V2_KEY)
     if said is not None:
         return said, "metadata"
-    if "plus" in name.lower():
-        return bool(re.search(r"plus[-_. ]?v2", name, re.IGNORECASE)), "file name"
+    v2 = bool(re.search(r"plus[-_. ]?v2", name, re.IGNORECASE))
+    if v2 or (_PLUS_NAME.search(name) and "v2" not in name.lower()):  # a "v2" elsewhere in the name may mean it or not
+        return v2, "file name"
     raise AdapterFormatError(
         f"{name} is FaceID Plus or Plus V2, which have identical contents, and its name does not tell which. "
         "Say which it is (plus_v2), or give it its published name, e.g. ip-adapter-faceid-plusv2_sd15.bin."

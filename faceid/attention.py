@@ -84,7 +84,7 @@ class LayerAttention:
     def _face(self, identity: IdentityRows, q: Tensor, extra_options: dict[str, Any]) -> Tensor | None:
         step = extra_options.get(STEP_KEY, {}).get(identity.name)
         if step is None:  # a caller that went round ComfyUI's apply_model wrappers
-            step = identity_step(identity, rows_of(extra_options), q, extra_options)
+            step = identity_step(identity, rows_of(extra_options, q.shape[0]), q, extra_options)
         if not step.rows or step.layers[self.number] is None:
             return None
         keys, values = step.layers[self.number]
@@ -113,7 +113,7 @@ def identity_step(
     if identity.idle(frames):
         return OUTSIDE
     dtype = dtype or x.dtype
-    return Step(rows, identity.arranged(rows, frames, dtype, x.device), identity.gains(frames, options, dtype, x))
+    return Step(rows, identity.arranged(rows, frames, dtype, x.device), identity.gains(rows, frames, options, dtype, x))
 
 
 OUTSIDE = Step((), (), None)

@@ -8,7 +8,7 @@ and weight_v2 stays free: K(s) = K_base + s * K_shortcut.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -47,8 +47,9 @@ class Provenance:
 class KeysValues:
     """Keys and values of all layers at fixed strengths, side by side along the last axis."""
 
-    keys: Tensor  # float32 [2, F, T, H], row 0 cond, row 1 uncond; picture f, the last one repeats; H = sum(hidden)
-    values: Tensor  # float32 [2, F, T, H]
+    # float32 [2, F, T, H], row 0 cond, row 1 uncond; picture f, the last one repeats; H = sum(hidden)
+    keys: Tensor = field(repr=False)
+    values: Tensor = field(repr=False)  # float32 [2, F, T, H]
     hidden: tuple[int, ...]  # width of each cross-attention, adapter order
     active: tuple[bool, ...]  # of each cross-attention; the numbers of others mean nothing
     gains: tuple[float, ...]  # factor of the attention's output for each picture, the last one repeats; () for none
@@ -60,8 +61,9 @@ class CompiledIdentity:
 
     provenance: Provenance
     hidden: tuple[int, ...]  # width of each cross-attention, adapter order, 16 or 70 of them
-    keys: Tensor  # float32 [P, 2, F, T, H]: part (base, shortcut), cond/uncond, picture, token, layers side by side
-    values: Tensor  # float32 [P, 2, F, T, H]
+    # float32 [P, 2, F, T, H]: part (base, shortcut), cond/uncond, picture, token, layers side by side
+    keys: Tensor = field(repr=False)
+    values: Tensor = field(repr=False)  # float32 [P, 2, F, T, H]
     storage: str = "float32"  # what the numbers have been rounded to: "float32" | "float24" | "float16"
 
     @property

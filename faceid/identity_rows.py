@@ -70,20 +70,28 @@ class IdentityRows:
             self._layers = {**dict(list(self._layers.items())[-room + 1 :] if room > 1 else ()), key: layers}
         return layers
 
-    def gains(self, frames: tuple[int, ...], options: Mapping[str, Any], dtype: torch.dtype, x: Tensor) -> Gains | None:
+    def gains(
+        self,
+        rows: tuple[int, ...],
+        frames: tuple[int, ...],
+        options: Mapping[str, Any],
+        dtype: torch.dtype,
+        x: Tensor,
+    ) -> Gains | None:
         """What multiplies the output; None for nothing. x is this call's latent [B, C, H, W], or a layer's queries."""
         if self.mask is None and not self.masters.gains:
             return None
         shape = x.shape if x.ndim == 4 else options["original_shape"]
         size = (int(shape[-2]), int(shape[-1]))
-        areas, latent = areas_of(options, size)
+        areas, latent = areas_of(options, size, len(rows))
         key = (frames, size, areas, latent, dtype, x.device)
-        if key not in self._gains:
+        made = self._gains.get(key)
+        if made is None:  # as in arranged()
             like = (dtype, x.device)
             made = Gains(self._factors(frames), self._masked(frames), areas, latent, self._estimates, like)
             made.prepare(size)
             self._gains = {**dict(list(self._gains.items())[-_KEPT + 1 :]), key: made}
-        return self._gains[key]
+        return made
 
     def release(self) -> None:
         """Forget the copies made for devices. What a running step holds stays valid."""

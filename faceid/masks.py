@@ -61,9 +61,9 @@ def like_ipadapter_plus(mask: Tensor, latent: Size, queries: int) -> Tensor:
 
     Where the latent is no multiple of 8 the estimate misses; the row is then padded or cut around its middle.
     """
-    height = int(latent[0] / math.sqrt(latent[0] * latent[1] / queries))
+    height = max(int(latent[0] / math.sqrt(latent[0] * latent[1] / queries)), 1)
     height += queries % height != 0
-    flat = resize(mask, (height, queries // height)).flatten(1)
+    flat = resize(mask, (height, max(queries // height, 1))).flatten(1)
     missing = queries - flat.shape[1]
     if missing < 0:
         return flat[None, :, -missing // 2 :][..., :queries]

@@ -20,9 +20,11 @@ from .guests import snapshot
 from .identity_rows import IdentityRows
 from .layout import CrossAttention, cross_attentions, family_of_context
 from .masks import check_mask
-from .roles import NoteRoles, rows_of
+from .roles import NoteConds, NoteRoles, rows_of
 
-APPLY_MODEL, PREDICT_NOISE, ON_CLONE = "apply_model", "predict_noise", "on_clone"  # comfy.patcher_extension
+# comfy.patcher_extension
+APPLY_MODEL, PREDICT_NOISE, CALC_COND_BATCH = "apply_model", "predict_noise", "calc_cond_batch"
+ON_CLONE = "on_clone"
 WRAPPER_KEY = "likeness"
 _COMPILE_KEY = "torch.compile"  # comfy_api.torch_helpers
 _DEFAULTS = Controls()
@@ -56,6 +58,7 @@ def apply_identity(
     patched.add_wrapper_with_key(APPLY_MODEL, WRAPPER_KEY, StepWrapper(identity, controls.start, controls.end))
     if not applied:
         patched.add_wrapper_with_key(PREDICT_NOISE, WRAPPER_KEY, NoteRoles())
+        patched.add_wrapper_with_key(CALC_COND_BATCH, WRAPPER_KEY, NoteConds())
         patched.add_callback_with_key(ON_CLONE, WRAPPER_KEY, _own_patches)
     return patched
 
@@ -129,7 +132,7 @@ class StepWrapper:
             return OUTSIDE
         inference_dtype = getattr(base_model, "get_dtype_inference", None)
         dtype = inference_dtype() if inference_dtype else x.dtype
-        return identity_step(self.identity, rows_of(options), x, options, dtype)
+        return identity_step(self.identity, rows_of(options, x.shape[0]), x, options, dtype)
 
     def _inside(self, sampling: Any, sigmas: Tensor) -> bool:
         """percent_to_sigma(end) <= sigma <= percent_to_sigma(start), by the model that is being sampled."""

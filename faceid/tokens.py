@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -23,8 +23,9 @@ class IdentityTokens:
     tokens.
     """
 
-    base: Tensor  # float32 [2, F, N * T, ctx]; F pictures of one face each, or F = 1 for any picture
-    shortcut: Tensor | None  # float32 [2, F, N * T, ctx], Plus V2 only
+    # float32 [2, F, N * T, ctx]; F pictures of one face each, or F = 1 for any picture
+    base: Tensor = field(repr=False)
+    shortcut: Tensor | None = field(repr=False)  # float32 [2, F, N * T, ctx], Plus V2 only
     faces: int  # N, faces in one picture
 
     @property
@@ -77,6 +78,8 @@ def _check_length(adapter: Adapter, faces: FaceInputs, what: str, *, nobody: boo
     norms = faces.embedding.norm(dim=-1)
     if nobody:
         norms = norms[norms > 0]
+    elif faces.combined and bool((norms == 0).any()):
+        raise FaceIDError("The references cancel each other out: they show different people. Remove some of them.")
     if adapter.raw_embedding and bool((norms <= _LONGEST).any()):
         raise FaceIDError(
             f"A {what} embedding has L2 norm {norms.min().item():.3g}; {adapter.source.name} takes it as the "

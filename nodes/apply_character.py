@@ -116,8 +116,8 @@ def _with_face(
     compiled = faceid_files.compiled_identity(character, files, image_encoder)
     companion = on_model.companion_of(character, recipe, files, compiled, lines)
     if companion is not None:
-        model = on_model.with_companion(model, companion, files)
-        lines.append(str(companion))
+        model, line = on_model.with_companion(model, companion, files)
+        lines.append(line)
     model = on_model.with_face(model, character, compiled, recipe, files, mask, lines)
     if mask is not None:
         lines.append(f"mask: the face acts in {float(mask.float().mean()):.0%} of the picture")

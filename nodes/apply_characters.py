@@ -219,8 +219,8 @@ def _with_companions(model: Any, actors: list[Actor]) -> tuple[Any, list[str]]:
     notes = []
     for group in users.values():
         strongest = max(group, key=lambda actor: abs(actor.companion.strength))
-        model = on_model.with_companion(model, strongest.companion, strongest.files)
-        notes.append(f"{strongest.companion}, once for the whole picture")
+        model, line = on_model.with_companion(model, strongest.companion, strongest.files)
+        notes.append(f"{line}, for the whole picture")
     return model, notes
 
 

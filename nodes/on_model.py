@@ -22,6 +22,7 @@ from . import faceid_files, host
 from .faceid_files import FaceIDFiles
 
 PROFILE, CUSTOM = "profile", "custom"
+_COMPANIONS = "likeness_companions"  # in model_options, which clones of the model inherit: keys of those it has
 _DEFAULTS = preset("balanced", "lora_faceid")[0]
 _STRENGTHS = {  # id: (default, min, max, tooltip)
     "lora_model": (_DEFAULTS.lora_model, -10.0, 10.0, "Character LoRA on the model."),
@@ -137,8 +138,11 @@ def companion_of(
     return Companion(found or "", compiled.provenance.adapter_sha256, strength)
 
 
-def with_companion(model: Any, companion: Companion, files: FaceIDFiles) -> Any:
-    """The model with this companion LoRA, once."""
+def with_companion(model: Any, companion: Companion, files: FaceIDFiles) -> tuple[Any, str]:
+    """The model with this companion LoRA, and a line for the report. Two characters need it once."""
+    worn = model.model_options.get(_COMPANIONS, ())
+    if companion.key in worn:
+        return model, f"{companion}, which is on the model already"
     if companion.file:
         path = host.find_file("loras", companion.file, "The companion LoRA")
         check_family(path, files.family)
@@ -146,8 +150,10 @@ def with_companion(model: Any, companion: Companion, files: FaceIDFiles) -> Any:
     elif files.adapter is not None:
         lora = companion_lora(faceid_files.open_adapter(files.adapter, files.options))
     else:  # companion_of() gives none then
-        return model
-    return comfy.sd.load_lora_for_models(model, None, lora, companion.strength, 0)[0]
+        return model, ""
+    dressed = comfy.sd.load_lora_for_models(model, None, lora, companion.strength, 0)[0]
+    dressed.model_options[_COMPANIONS] = (*worn, companion.key)
+    return dressed, str(companion)
 
 
 def foreign_embedding(character: Character) -> str:

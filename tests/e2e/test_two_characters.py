@@ -51,7 +51,9 @@ def test_the_shipped_graph_draws_two_characters(server: Running, people: tuple[s
     for name in ("Ada", "Ben"):
         assert f"{name} on sd15: faceid_only" in report
     assert "box 0, 0, 0.5 x 1, feather 0.1: 50% of the picture, 5% of that shared with others" in report
-    assert report.count("companion LoRA ip-adapter-faceid-plusv2_sd15_lora.safetensors: 0.6, once") == 1
+    assert (
+        report.count("companion LoRA ip-adapter-faceid-plusv2_sd15_lora.safetensors: 0.6, for the whole picture") == 1
+    )
     assert "call of the UNet" not in report, "no LoRAs, no hooks"
 
 

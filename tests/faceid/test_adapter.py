@@ -122,6 +122,7 @@ def test_nested_and_flat_state_dicts_are_the_same_adapter() -> None:
         (None, {"plus_v2": "perhaps"}, "plusv2.bin", (True, "file name")),
         (None, {}, "plusv2-models/ip-adapter-faceid-plus_sd15.bin", (False, "file name")),
         (None, {}, r"plusv2\faceid-plus.bin", (False, "file name")),
+        (None, {}, "faceidplus_sd15.bin", (False, "file name")),
     ],
 )
 def test_the_plus_v2_flag_comes_from_user_then_metadata_then_file_name(
@@ -131,9 +132,10 @@ def test_the_plus_v2_flag_comes_from_user_then_metadata_then_file_name(
     assert (adapter.plus_v2, adapter.plus_v2_from) == expected
 
 
-def test_a_plus_file_that_does_not_tell_which_is_refused() -> None:
+@pytest.mark.parametrize("name", ["plusv2/mine.bin", "surplus.bin", "faceid-plus (v2).bin", "v2-faceid-plus.bin"])
+def test_a_plus_file_that_does_not_tell_which_is_refused(name: str) -> None:
     with pytest.raises(faceid.AdapterFormatError, match="its name does not tell which"):
-        faceid.read_adapter(state_dict("sd15", "plus"), name="plusv2/mine.bin")
+        faceid.read_adapter(state_dict("sd15", "plus"), name=name)
 
 
 def test_plus_v2_cannot_be_claimed_for_a_file_without_resampler() -> None:

@@ -77,7 +77,9 @@ def test_chunks_with_areas_get_a_row_each() -> None:
     assert masks.rows(mask, (2, 2), [], (8, 8)).shape == (1, 1, 4)
 
 
-@pytest.mark.parametrize("latent", [(8, 8), (64, 48), (33, 47), (9, 130), (17, 5)])
+@pytest.mark.parametrize(
+    "latent", [(8, 8), (64, 48), (33, 47), (9, 130), (17, 5), (7, 64), (2, 3), (33, 1), (1, 130), (1, 1)]
+)
 def test_ipadapter_plus_size_always_covers_the_queries(latent: tuple[int, int]) -> None:
     mask = torch.rand(2, 64, 64, generator=torch.Generator().manual_seed(1))
     size = latent

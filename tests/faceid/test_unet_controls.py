@@ -161,6 +161,43 @@ def test_an_area_of_the_prompt_sees_its_part_of_the_mask(model: Any, apply: Call
             assert call["steps"]["0"].gains.at((SIZE, SIZE), torch.zeros(1)).mean() == 0.5
 
 
+@pytest.mark.parametrize("cfg", [5.0, 1.0])
+def test_prompts_with_areas_carry_the_face(model: Any, apply: Callable[..., Any], cfg: float) -> None:
+    """ComfyUI copies a prompt with an area to the negative side, uuid included; the face stays where it belongs."""
+    positive = conds()[0]
+    expected = sample(apply(model), noise(), positive=positive, cfg=cfg)
+    positive[0][1]["area"] = (SIZE, SIZE, 0, 0)  # the whole picture
+    assert relative(sample(apply(model), noise(), positive=positive, cfg=cfg), expected) < 1e-5
+    assert relative(sample(model, noise(), positive=positive, cfg=cfg), expected) > 0.05
+
+
+def test_prompts_with_areas_on_both_sides_keep_their_rows(model: Any, apply: Callable[..., Any]) -> None:
+    import comfy.samplers
+
+    positive, negative, _ = conds()
+    positive[0][1]["area"] = (SIZE, SIZE // 2, 0, 0)
+    negative[0][1]["area"] = (SIZE, SIZE // 2, 0, SIZE // 2)
+    seen: list[dict[str, Any]] = []
+    guider = comfy.samplers.CFGGuider(spy(apply(model), seen))
+    guider.set_conds(positive, negative)
+    guider.set_cfg(5.0)
+    sample(model, noise(), guider)
+    assert {tuple(sorted(c["numbers"])) for c in seen}
+    for call in seen:
+        assert call["steps"]["0"].rows == tuple(min(n, 1) for n in call["numbers"])
+
+
+def test_tiles_that_are_sampled_together_get_the_face_each(model: Any, apply: Callable[..., Any]) -> None:
+    """TiledDiffusion's layout: the conds of a tile side by side, tile after tile, under the list of one tile."""
+    from faceid.roles import CONDS_KEY, Conds
+
+    patched, one, both = apply(model), Call("sd15"), Call("sd15", chunks=4)
+    both.x, both.context, both.sigma = one.x.repeat(2, 1, 1, 1), one.context.repeat(2, 1, 1), one.sigma.repeat(2)
+    alone = one.run(patched, [1, 0])
+    together = both.run(patched, [1, 0], **{CONDS_KEY: Conds((8, 8), 1, {}, {})})
+    assert max(relative(part, alone) for part in together.split(2)) < 1e-5
+
+
 # pictures of a batch
 
 

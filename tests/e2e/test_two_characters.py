@@ -68,6 +68,18 @@ def test_each_place_has_its_own_face_and_words(server: Running, people: tuple[st
     assert change[:48].mean() > 1.5 * change[-48:].mean() > 0
 
 
+def test_apply_character_twice_puts_the_companion_lora_on_once(server: Running, people: tuple[str, str]) -> None:
+    nodes, first = portrait("ada")
+    second = add(nodes, "LikenessLoadCharacter", character="ben")
+    model = add(nodes, "LikenessApplyCharacter", model=["3", 0], clip=["3", 1], character=second, strengths="profile")
+    sampler = next(n for n in nodes.values() if n["class_type"] == "KSampler")
+    sampler["inputs"]["model"] = model
+    told = shows_text(nodes, [model[0], 2])
+    result = server.run(nodes)
+    assert "0.6\n" in result.outputs[first]["text"][0]
+    assert ": 0.6, which is on the model already" in result.outputs[told]["text"][0]
+
+
 def everywhere(nodes: ApiGraph, place: str) -> None:
     inputs = nodes[place]["inputs"]
     nodes[place]["inputs"] = {k: v for k, v in inputs.items() if not k.startswith("where.")} | {"where": "everywhere"}

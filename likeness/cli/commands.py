@@ -25,7 +25,7 @@ from ..files import atomic_write
 from ..method import method_for
 from ..paths import is_slug, slug_of
 from ..scoring import Score, mean_similarity, score_faces, summary
-from .compile import compile_character
+from .compiling import compile_character
 from .demo import demo
 from .places import Places, places_of
 

@@ -25,13 +25,13 @@ HEAD = 'schema_version = 1\nname = "Ada"\nslug = "ada"\n'
 
 
 def read(data: bytes) -> Profile | None:
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         profile = parse(data)
     except ProfileError as error:
         assert error.findings and len(str(error)) < 80_000
         profile = None
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     return profile
 
 

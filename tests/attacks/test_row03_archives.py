@@ -90,18 +90,18 @@ def test_two_files_of_one_name_are_refused(home: Library, tmp_path: Path, second
 @pytest.mark.parametrize("count", [MAX_ENTRIES, 10_000])
 def test_endless_entries_are_refused_before_one_is_read(home: Library, tmp_path: Path, count: int) -> None:
     entries = [("eve/profile.toml", PROFILE), *((f"eve/references/{i}.png", b"") for i in range(count))]
-    start = time.perf_counter()
+    start = time.process_time()
     refused(home, packed(tmp_path, entries), "more than 2000 files")  # type: ignore[arg-type]
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(home: Library, tmp_path: Path) -> None:
     bomb = b"\0" * (90 * 1024 * 1024)
     path = packed(tmp_path, [("eve/profile.toml", PROFILE), ("eve/references/001.png", bomb)], zipfile.ZIP_DEFLATED)
     assert path.stat().st_size < 200_000
-    start = time.perf_counter()
+    start = time.process_time()
     refused(home, path, "would grow to")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_a_profile_that_is_a_bomb_is_refused(home: Library, tmp_path: Path) -> None:

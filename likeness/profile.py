@@ -164,6 +164,33 @@ class NamedCheckpoint(_Value):
     purpose: Line = ""
 
 
+Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
+
+
+class Calibration(_Value):
+    """A character's accept band under one face model, as `calibration.calibrate` found it."""
+
+    face_model: Line  # the pack's name; `recogniser` decides
+    recogniser: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]  # sha256 of its file
+    references: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]  # which ones the band rests on
+    threshold: Cosine  # accepted from here on
+    genuine_mean: Cosine  # of the references, each against the centroid of the others
+    genuine_spread: float = Field(ge=0.0, le=1.0)  # standard deviation, shrunk
+    genuine_min: Cosine
+    impostor_mean: Cosine  # of strangers and other characters against this one's centroid
+    impostor_spread: float = Field(ge=0.0, le=1.0)
+    impostor_max: Cosine
+    false_reject: Share  # expected share of the character's own pictures below the threshold
+    false_accept: Share  # expected share of strangers' pictures above it
+    nearest_character: Line = ""  # slug
+    nearest_similarity: Cosine | None = None  # of the two centroids
+    margin: float | None = Field(default=None, ge=-2.0, le=2.0)  # genuine_min - nearest_similarity
+    reference_count: int = Field(ge=0, le=MAX_REFERENCES)
+    impostor_count: int = Field(ge=0)  # faces of other characters; synthetic strangers come on top
+    date: Line  # ISO 8601
+    tool: Line = ""
+
+
 class Profile(_Value):
     """One character."""
 
@@ -179,6 +206,7 @@ class Profile(_Value):
     references: tuple[Reference, ...] = Field(default=(), max_length=MAX_REFERENCES)
     base: dict[BaseFamily, BaseSettings] = Field(default_factory=dict)
     checkpoints: dict[Slug, NamedCheckpoint] = Field(default_factory=dict, max_length=100)
+    calibrations: tuple[Calibration, ...] = Field(default=(), max_length=50)  # one per face model
 
     @model_validator(mode="after")
     def _unique_references(self) -> Profile:

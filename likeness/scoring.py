@@ -1,44 +1,128 @@
-"""How alike a picture is to a character.
+"""How alike a picture is to a character: one verdict per face and one per picture.
 
-The score is a cosine, -1..1, never a percentage. A picture in which nothing can be measured has no
-score: it is not zero.
+A similarity is a cosine, -1..1, never a percentage. A face that no encoder can judge (too small,
+blurred, covered, turned away, drawn) is "not measurable", which is neither zero nor a rejection.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import fmean
+from typing import Literal, Protocol
 
-from .faces.face import Analyser, Face, choose, cosine
-from .identity import Identity, ReferenceFace
+import numpy as np
+
+from .calibration import COPY_MARGIN, Band, band_of, copy_limit
+from .character import Character, with_encoder
+from .errors import LikenessError
+from .faces.face import Analyser, Face, Vector, choose, cosine, normalise
 from .images import RGB8
+from .measurable import Limits, limits_for, why_not_measurable
+
+Verdict = Literal["accepted", "rejected", "not measurable"]
+BACKGROUND = 0.5  # of the widest face that can be judged
+VERDICTS: tuple[Verdict, ...] = ("accepted", "rejected", "not measurable")
+
+
+@dataclass(frozen=True)
+class Look:
+    """How alike two pictures of a character look, by something that is no face encoder."""
+
+    name: str  # "CCIP difference", or "look similarity (<model>)"; never called a similarity of identity
+    value: float  # CCIP: 0.., lower is more alike; look similarity: cosine -1..1
+    same: bool | None = None  # whether it shows the same character; None from a measure that cannot tell
+
+
+class LookMeasure(Protocol):
+    """Compares pictures of drawn characters."""
+
+    name: str
+
+    def compare(self, picture: RGB8, face: Face | None) -> Look:
+        """Against the character's references; `face` tells where the head is."""
+        ...
+
+
+class DrawnGate(Protocol):
+    """Tells drawn faces from photographed ones."""
+
+    def drawn(self, face: Face) -> bool: ...
+
+
+@dataclass(frozen=True)
+class FaceScore:
+    """One face of a picture against one character."""
+
+    face: Face
+    similarity: float  # cosine to the centroid of the references, -1..1; says nothing where not measurable
+    nearest: str  # the reference it is most like, and
+    nearest_similarity: float  # the cosine to that one
+    verdict: Verdict
+    reason: str  # why it is not accepted; "" when it is
+    drawn: bool = False  # under an encoder of photos
+    copy: bool = False  # nearer to a reference than the references are to one another
+    second: float | None = None  # the independent encoder's cosine
+    look: Look | None = None
+
+    @property
+    def measurable(self) -> bool:
+        return self.verdict != "not measurable"
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for JSON; no embedding."""
+        pose, quality = self.face.pose, self.face.quality
+        return {
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "similarity": round(self.similarity, 4),
+            "nearest": self.nearest,
+            "nearest_similarity": round(self.nearest_similarity, 4),
+            "second_similarity": _rounded(self.second),
+            "look": None if self.look is None else {**vars(self.look), "value": round(self.look.value, 4)},
+            "copy": self.copy,
+            "drawn": self.drawn,
+            "box": [round(float(v), 1) for v in self.face.box],
+            "width": round(quality.width, 1),
+            "sharpness": round(quality.sharpness, 1),
+            "yaw": round(pose.yaw, 3),
+            "pitch": round(pose.pitch, 3),
+            "roll": round(pose.roll, 1),
+            "detector_score": round(self.face.score, 3),
+            "found_at": self.face.rung,
+        }
 
 
 @dataclass(frozen=True)
 class Score:
-    """One picture against one character."""
+    """One picture against one character. `faces` are largest first, `chosen` is the one that counts."""
 
     name: str  # of the picture
-    similarity: float | None  # cosine to the identity, -1..1; None where nothing could be measured
-    nearest: str | None  # the reference it is most like, and
-    nearest_similarity: float | None  # the cosine to that one
-    faces: int  # found in the picture
-    face: Face | None  # the one that was measured
-    reason: str  # why there is no similarity; "" when there is one
+    verdict: Verdict
+    reason: str  # why it is not accepted; "" when it is
+    faces: tuple[FaceScore, ...] = ()
+    chosen: FaceScore | None = None  # the face that is most like the character
+    look: Look | None = None  # of a picture without a face
+
+    @property
+    def similarity(self) -> float | None:
+        """Cosine of the chosen face to the centroid, -1..1; None where nothing could be measured."""
+        return self.chosen.similarity if self.chosen is not None and self.chosen.measurable else None
+
+    @property
+    def face(self) -> Face | None:
+        return None if self.chosen is None else self.chosen.face
 
     def as_dict(self) -> dict[str, object]:
-        """Plain values for JSON; no embedding."""
-        box = None if self.face is None else [round(float(v), 1) for v in self.face.box]
+        """Plain values for JSON; no embedding. "face" is the chosen one."""
         return {
             "name": self.name,
-            "similarity": _rounded(self.similarity),
-            "nearest": self.nearest,
-            "nearest_similarity": _rounded(self.nearest_similarity),
-            "faces": self.faces,
-            "box": box,
-            "found_at": None if self.face is None else self.face.rung,
+            "verdict": self.verdict,
             "reason": self.reason,
+            "similarity": _rounded(self.similarity),
+            "face": None if self.chosen is None else self.chosen.as_dict(),
+            "look": None if self.look is None else {**vars(self.look), "value": round(self.look.value, 4)},
+            "faces": [f.as_dict() for f in self.faces],
         }
 
 
@@ -46,27 +130,168 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def score_faces(name: str, faces: Sequence[Face], identity: Identity, references: Iterable[ReferenceFace]) -> Score:
-    """Score the face of the picture that is most like the character."""
-    face = choose(faces, identity.vector)
-    if face is None:
-        return Score(name, None, None, None, 0, None, "no face was found in the picture")
-    similarities = [(cosine(face.embedding, r.face.embedding), r.file) for r in references if r.weight > 0]
-    best, file = max(similarities, key=lambda s: s[0])
-    return Score(name, cosine(face.embedding, identity.vector), file, best, len(faces), face, "")
+def unreadable(name: str, reason: str) -> Score:
+    """The score of a picture that could not be opened."""
+    return Score(name, "not measurable", reason)
+
+
+@dataclass(frozen=True, repr=False)
+class Judge:
+    """A character as one encoder sees it, and the rules that turn a face into a verdict."""
+
+    character: Character  # its faces are by this judge's encoder
+    encoder: str  # face-model pack that measures
+    conditions: bool  # the same encoder steers FaceID, so its score flatters
+    band: Band
+    limits: Limits
+    copy_limit: float  # cosine to a reference above which a picture counts as its copy
+    gate: DrawnGate | None = None
+    second: Analyser | None = None  # an independent encoder, and
+    second_vector: Vector | None = field(default=None, repr=False)  # the character's centroid under it
+    look: LookMeasure | None = None
+
+    def score(self, name: str, faces: Sequence[Face], picture: RGB8 | None = None) -> Score:
+        """The verdict on one picture. `picture` is needed for the second encoder and the look; never raises
+        for what a picture shows."""
+        if not faces:
+            look = self._look(picture, None)
+            if look is not None and look.same is not None:
+                return Score(name, "accepted" if look.same else "rejected", _look_reason(look), look=look)
+            return Score(name, "not measurable", "no face was found in the picture", look=look)
+        best = self._intended(faces)
+        scored = tuple(self._face(face, picture if face is best else None) for face in faces)
+        chosen = next(s for s in scored if s.face is best)
+        return Score(name, chosen.verdict, chosen.reason, scored, chosen)
+
+    def _intended(self, faces: Sequence[Face]) -> Face | None:
+        """The most similar face. One in the background that cannot be judged does not count beside one that can:
+        the embedding of a face of 15 px is noise, and may be nearer than a stranger in front."""
+        judged = [f for f in faces if not why_not_measurable(f, self.limits)]
+        if judged:
+            enough = max(f.quality.width for f in judged) * BACKGROUND
+            faces = [f for f in faces if any(f is j for j in judged) or f.quality.width >= enough]
+        return choose(faces, self.character.identity.vector)
+
+    def _face(self, face: Face, picture: RGB8 | None) -> FaceScore:
+        identity, references = self.character.identity.vector, self.character.used
+        similarity = cosine(face.embedding, identity)
+        near = int(np.argmax(_stack([r.face.normed for r in references]) @ face.normed))
+        nearest = cosine(face.embedding, references[near].face.embedding)
+        drawn = self.gate is not None and self.gate.drawn(face)
+        verdict, reason = self._verdict(face, similarity, drawn)
+        scored = FaceScore(
+            face,
+            similarity,
+            references[near].file,
+            nearest,
+            verdict,
+            reason,
+            drawn=drawn,
+            copy=verdict != "not measurable" and nearest > self.copy_limit,
+        )
+        return scored if picture is None else self._with_others(scored, picture)
+
+    def _verdict(self, face: Face, similarity: float, drawn: bool) -> tuple[Verdict, str]:
+        reason = why_not_measurable(face, self.limits)
+        if not reason and drawn:
+            reason = "a drawn face under an encoder of photos, for which drawn faces all look alike"
+        if reason:
+            return "not measurable", reason
+        if similarity >= self.band.low:
+            return "accepted", ""
+        return "rejected", f"similarity {similarity:.3f} is below {self.band.low:.3f} ({self.band.source})"
+
+    def _with_others(self, scored: FaceScore, picture: RGB8) -> FaceScore:
+        """Also by the second encoder, and by the look where the face is drawn."""
+        if self.second is not None and self.second_vector is not None:
+            twin = same_face(scored.face, self.second.analyse(picture))
+            scored = replace(scored, second=None if twin is None else cosine(twin.embedding, self.second_vector))
+        if not scored.drawn:
+            return scored
+        look = self._look(picture, scored.face)
+        if look is None or look.same is None:
+            return replace(scored, look=look)
+        return replace(scored, look=look, verdict="accepted" if look.same else "rejected", reason=_look_reason(look))
+
+    def _look(self, picture: RGB8 | None, face: Face | None) -> Look | None:
+        return None if self.look is None or picture is None else self.look.compare(picture, face)
+
+    def notes(self) -> list[str]:
+        """What to know before believing the numbers, one sentence each."""
+        lines = [self.band.describe()]
+        if self.conditions:
+            other = "" if self.second is None else f" The second figure, by {self.second.pipeline.pack}, does not."
+            lines.append(
+                f"{self.encoder} also steers FaceID towards this face, so pictures drawn with FaceID flatter "
+                f"this figure.{other}"
+            )
+        return [*lines, *self.character.problems]
+
+
+def _look_reason(look: Look) -> str:
+    return "" if look.same else f"{look.name} {look.value:.3f} says another character"
+
+
+def _stack(vectors: Sequence[Vector]) -> Vector:
+    return np.stack(vectors)
+
+
+def same_face(face: Face, others: Sequence[Face]) -> Face | None:
+    """Of another encoder's faces the one at the same place: boxes that overlap by half of their union."""
+    best = max(others, key=lambda o: _overlap(face.box, o.box), default=None)
+    return best if best is not None and _overlap(face.box, best.box) >= 0.5 else None
+
+
+def _overlap(a: Vector, b: Vector) -> float:
+    """Intersection over union of two boxes, 0..1."""
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+    shared = float(np.prod(np.maximum(high - low, 0)))
+    union = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared
+    return shared / union if union > 0 else 0.0
+
+
+def judge_for(
+    character: Character,
+    engine: Analyser,
+    *,
+    threshold: float | None = None,
+    second: Analyser | None = None,
+    gate: DrawnGate | None = None,
+    look: LookMeasure | None = None,
+) -> Judge:
+    """The judge of `character` by `engine`. FaceError when it cannot see any reference.
+
+    `threshold`: a cosine that replaces the calibrated one, -1..1.
+    """
+    if threshold is not None and not -1.0 <= threshold <= 1.0:
+        raise LikenessError(f"The threshold {threshold} is no cosine: give a number from -1 to 1.")
+    measured = with_encoder(character, engine)
+    seen = None if second is None else with_encoder(character, second)
+    steered = character.pipeline is not None and character.pipeline.recogniser == engine.pipeline.recogniser
+    return Judge(
+        measured,
+        engine.pipeline.pack,
+        steered,
+        band_of(measured, threshold),
+        limits_for(measured),
+        copy_limit(measured) + COPY_MARGIN,
+        gate,
+        second,
+        None if seen is None else normalise(seen.identity.vector),
+        look,
+    )
 
 
 def score_images(
-    images: Iterable[tuple[str, RGB8]],
+    pictures: Iterable[tuple[str, RGB8]],
     analyser: Analyser,
-    identity: Identity,
-    references: Sequence[ReferenceFace],
+    judge: Judge,
     progress: Callable[[int], None] = lambda done: None,
 ) -> list[Score]:
     """One Score per picture, in order. `progress` is called with the number done, and may raise to stop."""
     scores = []
-    for done, (name, pixels) in enumerate(images, 1):
-        scores.append(score_faces(name, analyser.analyse(pixels), identity, references))
+    for done, (name, pixels) in enumerate(pictures, 1):
+        scores.append(judge.score(name, analyser.analyse(pixels), pixels))
         progress(done)
     return scores
 
@@ -77,16 +302,34 @@ def mean_similarity(scores: Iterable[Score]) -> float | None:
     return fmean(measured) if measured else None
 
 
+def consistency_rate(scores: Sequence[Score]) -> float | None:
+    """Accepted / measurable, 0..1; None when nothing could be measured."""
+    measurable = [s for s in scores if s.verdict != "not measurable"]
+    return sum(s.verdict == "accepted" for s in measurable) / len(measurable) if measurable else None
+
+
 def summary(scores: Sequence[Score]) -> str:
-    """One line a picture and a closing line, for people."""
-    lines = [f"{s.name}: {_text(s)}" for s in scores]
+    """One line a picture and closing lines, for people."""
+    lines = [f"{s.name}: {describe(s)}" for s in scores]
     mean = mean_similarity(scores)
     count = sum(s.similarity is not None for s in scores)
     total = "no picture could be measured" if mean is None else f"mean {mean:.3f} over {count} of {len(scores)}"
-    return "\n".join([*lines, total])
+    verdicts = ", ".join(f"{sum(s.verdict == v for s in scores)} {v}" for v in VERDICTS)
+    return "\n".join([*lines, f"{total}; {verdicts}"])
 
 
-def _text(score: Score) -> str:
-    if score.similarity is None:
-        return f"not measurable, {score.reason}"
-    return f"{score.similarity:.3f} (nearest {score.nearest} {score.nearest_similarity:.3f})"
+def describe(score: Score) -> str:
+    """One line without the picture's name."""
+    if score.chosen is None:
+        return f"{score.verdict}{': ' if score.reason else ''}{score.reason}"
+    c, parts = score.chosen, []
+    if c.measurable and not c.drawn:
+        parts.append(f"{c.similarity:.3f} (nearest {c.nearest} {c.nearest_similarity:.3f})")
+    if c.second is not None:
+        parts.append(f"second encoder {c.second:.3f}")
+    if c.look is not None:
+        parts.append(f"{c.look.name} {c.look.value:.3f}")
+    if c.copy:
+        parts.append(f"a copy of {c.nearest}?")
+    verdict = f"{score.verdict}{': ' if score.reason else ''}{score.reason}"
+    return ", ".join([verdict, *parts])

@@ -6,6 +6,7 @@ from . import host
 from .apply_character import ApplyCharacter
 from .apply_characters import ApplyCharacters
 from .blend_characters import BlendCharacters
+from .calibrate_character import CalibrateCharacter
 from .character_prompt import CharacterPrompt
 from .character_sampling import CharacterSampling
 from .compile_identity import CompileIdentity
@@ -29,6 +30,7 @@ NODES: list[type[io.ComfyNode]] = [
     ApplyCharacters,
     CharacterPrompt,
     CharacterSampling,
+    CalibrateCharacter,
     ScoreLikeness,
 ]
 

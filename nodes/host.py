@@ -20,7 +20,7 @@ from ..likeness import images
 from ..likeness.assets import find_listed
 from ..likeness.character import state_digest
 from ..likeness.faces.cache import CachedAnalyser, EmbeddingCache
-from ..likeness.faces.packs import FacePack, find_pack, find_packs
+from ..likeness.faces.packs import FacePack, choose_second, find_pack, find_packs
 from ..likeness.hashes import FileHashes
 from ..likeness.library import Library
 
@@ -29,7 +29,7 @@ BACKENDS = ("likeness", "insightface")
 _FOLDERS = ("characters", "ipadapter", "insightface")  # ours, or registered by other packs too
 FACE_FILES = "face_embeddings"
 _hashes: list[FileHashes] = []  # at most one
-_analysers: dict[tuple[FacePack, str, str], CachedAnalyser] = {}  # at most one: a pack holds up to 400 MB
+_analysers: dict[tuple[FacePack, str, str], CachedAnalyser] = {}  # the newest two: a pack holds up to 400 MB
 
 
 def register_folders() -> None:
@@ -136,10 +136,18 @@ def analyser(pack_name: str = "", provider: str = "cpu", backend: str = BACKENDS
     key = (pack, provider, backend)
     if key not in _analysers:
         cache = EmbeddingCache(_private_folder() / "faces")
-        _analysers.clear()
+        while len(_analysers) > 1:
+            _analysers.pop(next(iter(_analysers)))
         kind = OnnxAnalyser if backend == BACKENDS[0] else InsightFaceAnalyser
         _analysers[key] = CachedAnalyser(kind(pack, provider), cache)
     return _analysers[key]
+
+
+def second_analyser(pack_name: str, first: str, provider: str = "cpu") -> CachedAnalyser:
+    """Another face model than `first`: the one of that name, for "auto" the best other one."""
+    if pack_name != AUTO:
+        return analyser(pack_name, provider)
+    return analyser(choose_second(face_packs(), first), provider)
 
 
 def to_pixels(batch: torch.Tensor) -> list[images.RGB8]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from comfy_api.latest import io, ui
 
 from ..likeness import render
-from ..likeness.character import Character, with_encoder
+from ..likeness.character import Character
 from ..likeness.faces.face import describe_engine
-from ..likeness.scoring import mean_similarity, score_images, summary
+from ..likeness.scoring import consistency_rate, mean_similarity, score_images, summary
 from . import host
-from .types import CharacterType, ScoresType, backend_input, face_model_input, provider_input
+from .judging import judge_inputs, judge_of
+from .types import CharacterType, ScoresType
 
 
 class ScoreLikeness(io.ComfyNode):
@@ -22,20 +24,15 @@ class ScoreLikeness(io.ComfyNode):
             node_id="LikenessScoreLikeness",
             display_name="Score Likeness",
             category="likeness/score",
-            description="Measures how alike each picture's face is to the character: cosine similarity, -1 to 1. "
-            "A picture without a measurable face has no score; it does not count as zero.",
+            description="Measures how alike each picture's face is to the character, cosine similarity -1 to 1, and "
+            "says accepted, rejected or not measurable, with the reason.",
             search_aliases=["likeness", "face similarity", "face distance", "identity score", "compare face"],
             is_output_node=True,
             hidden=[io.Hidden.unique_id],
             inputs=[
                 io.Image.Input("images", tooltip="Pictures to measure."),
                 CharacterType.Input("character", tooltip="Whom they should show."),
-                face_model_input(
-                    "Face-model pack that measures. auto: the one the character was made with. Another one gives "
-                    "an independent figure, since FaceID steers towards its own."
-                ),
-                provider_input(),
-                backend_input(),
+                *judge_inputs(),
             ],
             outputs=[
                 ScoresType.Output(
@@ -49,30 +46,30 @@ class ScoreLikeness(io.ComfyNode):
                 io.Image.Output(
                     "preview",
                     display_name="preview",
-                    tooltip="The pictures with the measured face framed and its score.",
+                    tooltip="The pictures with their faces framed and the verdict on the measured one.",
                 ),
                 io.String.Output("report", display_name="report", tooltip="One line per picture, and the mean."),
+                io.Float.Output(
+                    "consistency_rate",
+                    display_name="consistency rate",
+                    tooltip="Accepted / measurable, 0 to 1; NaN when nothing could be measured.",
+                ),
             ],
         )
 
     @classmethod
-    def execute(
-        cls,
-        images: torch.Tensor,
-        character: Character,
-        face_model: str = host.AUTO,
-        provider: str = "cpu",
-        backend: str = host.BACKENDS[0],
-    ) -> io.NodeOutput:
-        engine = host.analyser(
-            character.profile.face_model if face_model == host.AUTO else face_model, provider, backend
-        )
-        measured = with_encoder(character, engine)
+    def execute(cls, images: torch.Tensor, character: Character, **options: Any) -> io.NodeOutput:
+        engine, judge = judge_of(character, **options)
         named = [(f"image {i}", pixels) for i, pixels in enumerate(host.to_pixels(images), 1)]
-        scores = score_images(named, engine, measured.identity, measured.faces, host.progress(len(named)))
+        scores = score_images(named, engine, judge, host.progress(len(named)))
         preview = host.to_image([render.labelled(p, s) for (_, p), s in zip(named, scores, strict=True)])
-        mean, report = mean_similarity(scores), f"{summary(scores)}\nFace model: {describe_engine(engine)}"
+        mean, rate = mean_similarity(scores), consistency_rate(scores)
+        report = "\n".join([summary(scores), *judge.notes(), f"Face model: {describe_engine(engine)}"])
         host.show_text(report, cls.hidden.unique_id)
         shown = {"text": [report], "likeness_scores": [s.as_dict() for s in scores], "likeness_mean": [mean]}
-        out = (tuple(scores), math.nan if mean is None else mean, preview, report)
+        out = (tuple(scores), _or_nan(mean), preview, report, _or_nan(rate))
         return io.NodeOutput(*out, ui={**ui.PreviewImage(preview, cls=cls).as_dict(), **shown})
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

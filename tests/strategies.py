@@ -10,6 +10,7 @@ from likeness.profile import (
     METHODS,
     PRESETS,
     BaseSettings,
+    Calibration,
     FaceIDAssets,
     LoraVersion,
     NamedCheckpoint,
@@ -100,6 +101,30 @@ settings_of_a_base = st.builds(
     sampling=sampling,
 )
 checkpoints = st.builds(NamedCheckpoint, file=model_files, family=st.sampled_from(FAMILIES), purpose=lines)
+cosines = st.floats(-1, 1)
+shares = st.floats(0, 1)
+calibrations = st.builds(
+    Calibration,
+    face_model=lines,
+    recogniser=st.from_regex(r"[0-9a-f]{64}", fullmatch=True),
+    references=st.from_regex(r"[0-9a-f]{16}", fullmatch=True),
+    threshold=cosines,
+    genuine_mean=cosines,
+    genuine_spread=shares,
+    genuine_min=cosines,
+    impostor_mean=cosines,
+    impostor_spread=shares,
+    impostor_max=cosines,
+    false_reject=shares,
+    false_accept=shares,
+    nearest_character=lines,
+    nearest_similarity=st.none() | cosines,
+    margin=st.none() | st.floats(-2, 2),
+    reference_count=st.integers(0, 500),
+    impostor_count=st.integers(0, 10**6),
+    date=lines,
+    tool=lines,
+)
 profiles = st.builds(
     Profile,
     name=lines.filter(bool),
@@ -113,6 +138,7 @@ profiles = st.builds(
     references=st.lists(references, max_size=4, unique_by=lambda r: r.file).map(tuple),
     base=st.dictionaries(st.sampled_from(FAMILIES), settings_of_a_base, max_size=2),
     checkpoints=st.dictionaries(slugs, checkpoints, max_size=2),
+    calibrations=st.lists(calibrations, max_size=2).map(tuple),
 )
 
 # ---- text that only looks like a profile

@@ -14,8 +14,9 @@ from PIL import Image
 
 from likeness import images
 from likeness.cli import graphs
+from likeness.faces.face import Face, Pose, Quality
 from likeness.render import labelled
-from likeness.scoring import Score
+from likeness.scoring import FaceScore, Score
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "sample"
@@ -34,12 +35,20 @@ def write_api(folder: Path) -> None:
         (folder / f"{name}.json").write_text(json.dumps(graph, indent=2) + "\n", encoding="utf-8")
 
 
+def _sample_score() -> Score:
+    """What Score Likeness says of the smiling picture, without a frame."""
+    nowhere = np.zeros(4, np.float32)
+    unknown = Face(nowhere, np.zeros((5, 2), np.float32), 0.0, nowhere, None, Pose(0, 0, 0), Quality(0, 0, 0, 0), "")
+    face = FaceScore(unknown, 0.739, "references/001.png", 0.662, "accepted", "")
+    return Score("smile", "accepted", "", (), face)
+
+
 def write_thumbnails(folder: Path) -> None:
     """Pictures of the sample character, so that the template browser shows what a graph is about."""
     references = [images.read(p) for p in sorted((SAMPLE / "characters" / "mara_voss" / "references").glob("*.png"))]
     smile = images.read(SAMPLE / "pictures" / "mara_voss_4_smile.png")
     sheet = np.vstack([np.hstack(references[:2]), np.hstack(references[2:4])])
-    scored = labelled(smile, Score("smile", 0.739, "references/001.png", 0.662, 1, None, ""))
+    scored = labelled(smile, _sample_score())
     quarter = smile.shape[1] // 4
     other = images.read(SAMPLE / "pictures" / "tomas_reed.png")
     pair = np.hstack([picture[:, quarter:-quarter] for picture in (references[0], other)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -15,7 +14,7 @@ from .. import __version__, images
 from ..archive import export_zip, import_zip
 from ..assets import FACEID_FAMILIES
 from ..blend import common_pipeline
-from ..character import lost_references, open_character, with_encoder
+from ..character import lost_references, open_character
 from ..create import NamedImage, add_references, create_character, draft
 from ..doctor import examine
 from ..errors import LikenessError
@@ -23,11 +22,12 @@ from ..exchange import FORMATS, load_face, write_face_embedding, write_reactor_m
 from ..faces.face import cosine, describe_engine
 from ..files import atomic_write
 from ..method import method_for
-from ..paths import is_slug, slug_of
-from ..scoring import Score, mean_similarity, score_faces, summary
+from ..paths import slug_of
 from .compiling import compile_character
 from .demo import demo
+from .output import picture_files, say, slug_named
 from .places import Places, places_of
+from .scoring import calibrate_character, identify_faces, score
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -79,10 +79,17 @@ def _parser() -> argparse.ArgumentParser:
 
     command("list", _list, "list the characters")
     command("show", _show, "show one character").add_argument("name")
-    score = command("score", _score, "measure how alike pictures are to a character")
-    score.add_argument("name")
-    score.add_argument("pictures", nargs="+", type=Path, help="pictures, or folders of pictures")
-    _face_options(score)
+    scored = command("score", score, "measure how alike pictures are to a character")
+    scored.add_argument("name")
+    scored.add_argument("pictures", nargs="+", type=Path, help="pictures, or folders of pictures")
+    _judge_options(scored)
+    calibrating = command("calibrate", calibrate_character, "find from which similarity on a picture shows a character")
+    calibrating.add_argument("name")
+    calibrating.add_argument("--dry-run", action="store_true", help="only say it; leave the profile as it is")
+    _face_options(calibrating)
+    identifying = command("identify", identify_faces, "say which characters of the library are in pictures")
+    identifying.add_argument("pictures", nargs="+", type=Path, help="pictures, or folders of pictures")
+    _face_options(identifying)
     rename = command("rename", _rename, "rename a character")
     rename.add_argument("name")
     rename.add_argument("new_name")
@@ -124,22 +131,12 @@ def _face_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=["likeness", "insightface"], default="likeness", help=runs)
 
 
-def _say(arguments: argparse.Namespace, text: str, values: Any) -> None:
-    print(json.dumps(values, indent=2, ensure_ascii=False) if arguments.json else text)
-
-
-def _slug(name: str) -> str:
-    """A character by its folder name, or by the name it is shown under."""
-    return name if is_slug(name) else slug_of(name)
-
-
-def picture_files(paths: Sequence[Path]) -> list[Path]:
-    """Files as given, folders by the pictures in them, sorted by name."""
-    found: list[Path] = []
-    for path in paths:
-        inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in images.SUFFIXES) if path.is_dir() else [path]
-        found += inside
-    return found
+def _judge_options(parser: argparse.ArgumentParser) -> None:
+    _face_options(parser)
+    parser.add_argument(
+        "--threshold", type=float, metavar="COSINE", help="accept from this similarity on; default: the calibrated one"
+    )
+    parser.add_argument("--second", metavar="PACK", help="also by this face-model pack, for an independent figure")
 
 
 def _create(arguments: argparse.Namespace, places: Places) -> None:
@@ -170,7 +167,7 @@ def _create(arguments: argparse.Namespace, places: Places) -> None:
         "folder": str(made.character.folder),
     }
     values["face_model"] = describe_engine(engine)
-    _say(arguments, f"{report}\nFace model: {describe_engine(engine)}\nSaved in {made.character.folder}", values)
+    say(arguments, f"{report}\nFace model: {describe_engine(engine)}\nSaved in {made.character.folder}", values)
 
 
 def _list(arguments: argparse.Namespace, places: Places) -> None:
@@ -184,11 +181,11 @@ def _list(arguments: argparse.Namespace, places: Places) -> None:
         lines.append(f"{entry.slug:24} {entry.profile.name}: {len(entry.profile.references)} reference(s), {families}")
         rows.append({"slug": entry.slug, "name": entry.profile.name, "references": len(entry.profile.references)})
     where = ", ".join(str(r) for r in places.folders.characters)
-    _say(arguments, "\n".join(lines) or f"No characters in {where}. Make one with `likeness create`.", rows)
+    say(arguments, "\n".join(lines) or f"No characters in {where}. Make one with `likeness create`.", rows)
 
 
 def _show(arguments: argparse.Namespace, places: Places) -> None:
-    opened = open_character(places.library(), _slug(arguments.name))
+    opened = open_character(places.library(), slug_named(arguments.name))
     profile = opened.profile
     values: dict[str, Any] = {
         "profile": profile.model_dump(mode="json"),
@@ -211,59 +208,43 @@ def _show(arguments: argparse.Namespace, places: Places) -> None:
             f"{family}: {settings.method if settings.method != 'auto' else method}, "
             f"{len(settings.loras)} LoRA version(s)"
         )
+    for c in profile.calibrations:
+        lines.append(f"{c.face_model}: accepted from {c.threshold:.3f} on, calibrated {c.date}")
     lines += opened.problems
     if opened.has_identity:
         lines += opened.identity.advice()
         values["outliers"] = [str(o) for o in opened.identity.outliers]
-    _say(arguments, "\n".join(lines), values)
-
-
-def _score(arguments: argparse.Namespace, places: Places) -> int:
-    library, slug = places.library(), _slug(arguments.name)
-    pack = arguments.face_model or library.get(slug).face_model
-    engine = places.analyser(pack, arguments.provider, arguments.backend)
-    measured = with_encoder(open_character(library, slug, lambda pack: engine), engine)
-    scores = []
-    for path in picture_files(arguments.pictures):
-        try:
-            found = engine.analyse(images.read(path))
-            scores.append(score_faces(path.name, found, measured.identity, measured.faces))
-        except LikenessError as error:
-            scores.append(Score(path.name, None, None, None, 0, None, str(error)))
-    values = {"character": arguments.name, "mean": mean_similarity(scores), "scores": [s.as_dict() for s in scores]}
-    values["face_model"] = describe_engine(engine)
-    _say(arguments, f"{summary(scores)}\nFace model: {describe_engine(engine)}", values)
-    return int(values["mean"] is None)
+    say(arguments, "\n".join(lines), values)
 
 
 def _rename(arguments: argparse.Namespace, places: Places) -> None:
-    profile = places.library().rename(_slug(arguments.name), arguments.new_name)
-    _say(arguments, f"Renamed {arguments.name} to {profile.slug}.", {"slug": profile.slug})
+    profile = places.library().rename(slug_named(arguments.name), arguments.new_name)
+    say(arguments, f"Renamed {arguments.name} to {profile.slug}.", {"slug": profile.slug})
 
 
 def _trash(arguments: argparse.Namespace, places: Places) -> None:
-    target = places.library().trash(_slug(arguments.name))
-    _say(arguments, f"Moved {arguments.name} to {target}. Move the folder back to restore it.", {"folder": str(target)})
+    target = places.library().trash(slug_named(arguments.name))
+    say(arguments, f"Moved {arguments.name} to {target}. Move the folder back to restore it.", {"folder": str(target)})
 
 
 def _export(arguments: argparse.Namespace, places: Places) -> None:
-    data = export_zip(places.library(), _slug(arguments.name))
+    data = export_zip(places.library(), slug_named(arguments.name))
     atomic_write(arguments.file, data)
-    _say(arguments, f"Wrote {arguments.file} ({len(data):,} bytes).", {"file": str(arguments.file), "bytes": len(data)})
+    say(arguments, f"Wrote {arguments.file} ({len(data):,} bytes).", {"file": str(arguments.file), "bytes": len(data)})
 
 
 def _import(arguments: argparse.Namespace, places: Places) -> None:
     profile = import_zip(places.library(), arguments.file, arguments.name)
-    _say(arguments, f"Added {profile.name} as {profile.slug}.", {"slug": profile.slug})
+    say(arguments, f"Added {profile.name} as {profile.slug}.", {"slug": profile.slug})
 
 
 def _export_face(arguments: argparse.Namespace, places: Places) -> None:
-    character = open_character(places.library(), _slug(arguments.name))
+    character = open_character(places.library(), slug_named(arguments.name))
     reactor = arguments.format == "reactor"
     data = write_reactor_model(character) if reactor else write_face_embedding(character, arguments.normed)
     atomic_write(arguments.file, data)
     text = f"Wrote {arguments.file}. It identifies a person: share it only with their consent."
-    _say(arguments, text, {"file": str(arguments.file), "bytes": len(data)})
+    say(arguments, text, {"file": str(arguments.file), "bytes": len(data)})
 
 
 def _inspect_face(arguments: argparse.Namespace, places: Places) -> None:
@@ -275,11 +256,11 @@ def _inspect_face(arguments: argparse.Namespace, places: Places) -> None:
     }
     lines = [f"{arguments.file}: {len(face.faces)} embedding(s), face model {face.profile.face_model or 'unknown'}"]
     if arguments.like:
-        other = open_character(places.library(), _slug(arguments.like))
+        other = open_character(places.library(), slug_named(arguments.like))
         common_pipeline([face, other])  # FaceError where the two cannot be compared
         values["similarity"] = round(cosine(face.identity.vector, other.identity.vector), 4)
         lines.append(f"similarity to {other.profile.name}: {values['similarity']:.3f}")
-    _say(arguments, "\n".join([*lines, *face.notes]), values)
+    say(arguments, "\n".join([*lines, *face.notes]), values)
 
 
 def _doctor(arguments: argparse.Namespace, places: Places) -> int:
@@ -290,5 +271,5 @@ def _doctor(arguments: argparse.Namespace, places: Places) -> int:
         else "No ComfyUI found (COMFYUI_PATH, this pack's folder, ~/comfy/ComfyUI)"
     )
     values = {"comfyui": str(places.comfy), "checks": [vars(c) for c in checks]}
-    _say(arguments, "\n".join([comfy, *map(str, checks)]), values)
+    say(arguments, "\n".join([comfy, *map(str, checks)]), values)
     return int(any(c.status == "missing" for c in checks))

@@ -27,7 +27,7 @@ from ..files import atomic_write, delete_file, make_folder
 from ..library import Library
 from ..lora_file import checkpoint_family
 from ..render import label, labelled
-from ..scoring import Score, score_faces
+from ..scoring import Score, judge_for, unreadable
 from .comfy import PACK, find_python, has_gpu
 from .graphs import Files, Overrides, portrait
 from .own_server import own_server, show_seconds
@@ -211,12 +211,12 @@ def _score(
     character: Character, engine: Analyser, pictures: list[tuple[str, str, images.RGB8]], out: Path
 ) -> list[tuple[Score, str]]:
     """Score each (title, file, picture) and write it, labelled, to its file."""
-    scored = []
+    scored, judge = [], judge_for(character, engine)
     for title, file, pixels in pictures:
         try:
-            score = score_faces(title, engine.analyse(pixels), character.identity, character.faces)
+            score = judge.score(title, engine.analyse(pixels), pixels)
         except ModelMissingError as error:
-            score = Score(title, None, None, None, 0, None, str(error))
+            score = unreadable(title, str(error))
         atomic_write(out / file, images.encode_png(labelled(pixels, score)))
         scored.append((score, file))
     return scored

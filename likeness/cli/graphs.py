@@ -97,6 +97,8 @@ def lora_faceid_score(
         images=image,
         character=character,
         face_model=face_model,
+        threshold=0.0,
+        second_face_model="none",
         provider="cpu",
         backend="likeness",
     )

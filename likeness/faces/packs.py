@@ -77,6 +77,21 @@ def find_pack(name: str, roots: Sequence[Path]) -> FacePack:
     raise ModelMissingError(_not_found(name, roots, [p.name for p in packs]))
 
 
+def choose_second(packs: Sequence[FacePack], first: str) -> str:
+    """The pack for an independent figure beside `first`: another recogniser file, AuraFace before the others.
+
+    ModelMissingError when there is none.
+    """
+    mine = next((model_file(p.recogniser).sha256 for p in packs if p.name == first), "")
+    others = [p for p in packs if p.name != first and model_file(p.recogniser).sha256 != mine]
+    if not others:
+        raise ModelMissingError(
+            f"There is no second face model beside {first}: put another pack, for example AuraFace (fal/AuraFace-v1, "
+            "Apache-2.0), into models/insightface/models, or choose none."
+        )
+    return min(others, key=lambda p: (not p.name.lower().startswith("auraface"), _rank(p.name), p.name)).name
+
+
 def _rank(name: str) -> int:
     lowered = name.lower()
     exact = [i for i, known in enumerate(PREFERENCE) if lowered == known]

@@ -61,7 +61,35 @@ def test_create_list_show_and_score(call: Call, tmp_path: Path) -> None:
     told = json.loads(out)
     assert [s["name"] for s in told["scores"]] == [SMILE.name, PICTURES[0].name]
     assert all(-1 <= s["similarity"] <= 1 for s in told["scores"])
-    assert told["scores"][1]["nearest_similarity"] == pytest.approx(1.0, abs=1e-4)
+    assert told["scores"][1]["face"]["nearest_similarity"] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_calibrating_saves_the_band_that_score_uses(call: Call) -> None:
+    call("create", "Mara", *PICTURES)
+    assert "0.350 on (not calibrated)" in call("score", "mara", SMILE)[1]
+    code, out, _ = call("calibrate", "mara", "--dry-run")
+    assert code == 0 and "Expected errors" in out
+    assert "not calibrated" in call("score", "mara", SMILE)[1], "a dry run leaves the profile alone"
+    told = json.loads(call("calibrate", "mara", "--json")[1])
+    assert f"{told['threshold']:.3f} on (calibrated" in call("score", "mara", SMILE)[1]
+    assert f"accepted from {told['threshold']:.3f} on, calibrated {told['date']}" in call("show", "mara")[1]
+    told = json.loads(call("score", "mara", SMILE, "--threshold", "0.99", "--json")[1])
+    assert told["scores"][0]["verdict"] == "rejected" and told["threshold"] == 0.99
+
+
+def test_calibrating_with_two_references_is_refused(call: Call) -> None:
+    call("create", "Mara", *PICTURES[:2])
+    code, _, err = call("calibrate", "mara")
+    assert code == 1 and "2 usable reference(s)" in err and "needs 3" in err
+
+
+def test_identify_names_the_character_of_a_picture(call: Call, tmp_path: Path) -> None:
+    assert call("identify", SMILE)[0] == 1, "an empty library"
+    call("create", "Mara", *PICTURES)
+    code, out, _ = call("identify", SMILE, "--json")
+    (row,) = json.loads(out)["faces"]
+    assert (code, row["character"], row["picture"]) == (0, "mara", SMILE.name)
+    assert "no such file" in call("identify", tmp_path / "gone.png")[1]
 
 
 def test_adding_and_moving_a_character(call: Call, tmp_path: Path) -> None:

@@ -72,8 +72,21 @@ INTERFACE = {
         ["steps", "cfg", "sampler_name", "scheduler", "width", "height", "denoise"],
     ),
     "LikenessScoreLikeness": (
-        ["images", "character", "face_model", "provider", "backend"],
-        ["SCORES", "mean", "preview", "report"],
+        [
+            "images",
+            "character",
+            "face_model",
+            "threshold",
+            "second_face_model",
+            "look_model",
+            "provider",
+            "backend",
+        ],
+        ["SCORES", "mean", "preview", "report", "consistency_rate"],
+    ),
+    "LikenessCalibrateCharacter": (
+        ["character", "face_model", "provider", "backend"],
+        ["CHARACTER", "threshold", "report"],
     ),
 }
 

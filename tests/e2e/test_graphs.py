@@ -107,7 +107,7 @@ def test_lora_and_faceid_together_with_a_score(server: Running, character: str) 
     server.run(graph("create_character", **create))
     result = server.run(graph("lora_faceid_score"))
     (score,) = result.outputs["12"]["likeness_scores"]
-    assert score["faces"] == 1 and -1.0 <= score["similarity"] <= 1.0
+    assert len(score["faces"]) == 1 and -1.0 <= score["face"]["similarity"] <= 1.0
     assert (
         result.outputs["12"]["likeness_mean"] == [score["similarity"]]
         or abs(result.outputs["12"]["likeness_mean"][0] - score["similarity"]) < 1e-3

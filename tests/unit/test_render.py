@@ -4,19 +4,22 @@ import numpy as np
 import pytest
 
 from likeness.render import label, labelled
-from likeness.scoring import Score
+from likeness.scoring import FaceScore, Score, Verdict
 
 from ..fakes import make_face
 
 
 def score(similarity: float | None) -> Score:
     if similarity is None:
-        return Score("x", None, None, None, 0, None, "no face was found in the picture")
-    return Score("x", similarity, "references/001.png", similarity, 1, make_face(1), "")
+        return Score("x", "not measurable", "no face was found in the picture")
+    verdict: Verdict = "accepted" if similarity > 0.3 else "rejected"
+    face = FaceScore(make_face(1), similarity, "references/001.png", similarity, verdict, "")
+    return Score("x", verdict, "", (face,), face)
 
 
 @pytest.mark.parametrize(
-    ("similarity", "text"), [(0.5123, "0.512"), (-0.1, "-0.100"), (None, "not measurable: no face")]
+    ("similarity", "text"),
+    [(0.5123, "0.512 accepted"), (-0.1, "-0.100 rejected"), (None, "not measurable: no face was found")],
 )
 def test_a_label_never_says_zero_for_what_was_not_measured(similarity: float | None, text: str) -> None:
     assert label(score(similarity)).startswith(text)
@@ -40,5 +43,7 @@ def test_the_measured_face_is_framed() -> None:
     out = labelled(np.zeros((200, 200, 3), dtype=np.uint8), score(0.5))
     left, top = 16, 16
     assert tuple(out[top, left + 5]) == (255, 204, 0)
+    out = labelled(np.zeros((200, 200, 3), dtype=np.uint8), score(-0.5))
+    assert tuple(out[top, left + 5]) == (230, 80, 60), "a rejected face has another colour"
     out = labelled(np.zeros((200, 200, 3), dtype=np.uint8), score(None))
     assert not (out == (255, 204, 0)).all(axis=-1).any()

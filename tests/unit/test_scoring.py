@@ -1,66 +1,214 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from likeness.faces.face import cosine
-from likeness.identity import ReferenceFace, identity_of
-from likeness.scoring import Score, mean_similarity, score_faces, score_images, summary
+from likeness.calibration import Band
+from likeness.character import Character
+from likeness.errors import FaceError, LikenessError
+from likeness.faces.face import Face, Pose, Quality, cosine
+from likeness.identity import ReferenceFace
+from likeness.images import RGB8
+from likeness.profile import Profile, Reference
+from likeness.scoring import (
+    Judge,
+    Look,
+    Score,
+    consistency_rate,
+    judge_for,
+    mean_similarity,
+    same_face,
+    score_images,
+    summary,
+    unreadable,
+)
 
-from ..fakes import FakeAnalyser, empty_picture, face_picture, group_picture, make_face
-
-REFERENCES = [ReferenceFace(f"references/{i}.png", 1.0, make_face(1, i)) for i in range(3)]
-IDENTITY = identity_of(REFERENCES)
+from ..fakes import PIPELINE, FakeAnalyser, empty_picture, face_picture, group_picture, make_face
 
 
-def scores(*pictures: object) -> list[Score]:
+def character(*shots: int) -> Character:
+    files = [f"references/{i}.png" for i in range(len(shots))]
+    profile = Profile(name="Ada", slug="ada", references=tuple(Reference(file=f) for f in files))
+    faces = tuple(ReferenceFace(f, 1.0, make_face(1, shot)) for f, shot in zip(files, shots, strict=True))
+    pipeline = replace(PIPELINE, recogniser=FakeAnalyser().pipeline.recogniser)
+    return Character(profile, None, pipeline, faces, ())
+
+
+ADA = character(0, 1, 2)
+
+
+def judge(**options: object) -> Judge:
+    return judge_for(ADA, FakeAnalyser(), **options)  # type: ignore[arg-type]
+
+
+def scores(*pictures: RGB8, by: Judge | None = None) -> list[Score]:
     named = [(f"image {i}", p) for i, p in enumerate(pictures)]
-    return score_images(named, FakeAnalyser(), IDENTITY, REFERENCES)  # type: ignore[arg-type]
+    return score_images(named, FakeAnalyser(), by or judge())
 
 
-def test_the_score_is_the_cosine_to_the_identity() -> None:
+class AlwaysDrawn:
+    def drawn(self, face: Face) -> bool:
+        return True
+
+
+class FixedLook:
+    name = "CCIP difference"
+
+    def __init__(self, same: bool | None) -> None:
+        self.same = same
+
+    def compare(self, picture: RGB8, face: Face | None) -> Look:
+        return Look(self.name, 0.12, self.same)
+
+
+def test_the_score_is_the_cosine_to_the_centroid_and_to_the_nearest_reference() -> None:
     (score,) = scores(face_picture(1, 1))
-    assert score.similarity == cosine(make_face(1, 1).embedding, IDENTITY.vector)
-    assert (score.nearest, score.nearest_similarity) == ("references/1.png", pytest.approx(1.0))
-    assert (score.faces, score.reason) == (1, "")
+    assert score.similarity == cosine(make_face(1, 1).embedding, ADA.identity.vector)
+    assert score.chosen is not None
+    assert (score.chosen.nearest, score.chosen.nearest_similarity) == ("references/1.png", pytest.approx(1.0))
+    assert (score.verdict, score.reason, len(score.faces)) == ("accepted", "", 1)
 
 
 def test_a_picture_without_a_face_has_no_score_which_is_not_zero() -> None:
     (score,) = scores(empty_picture())
-    assert score.similarity is None and score.nearest is None and score.face is None
+    assert score.similarity is None and score.chosen is None and score.verdict == "not measurable"
     assert "no face" in score.reason
     assert score.as_dict()["similarity"] is None
 
 
-def test_a_stranger_scores_low_and_the_character_high() -> None:
+def test_a_stranger_is_rejected_and_the_character_accepted() -> None:
     same, stranger = scores(face_picture(1, 40), face_picture(2, 40))
+    assert (same.verdict, stranger.verdict) == ("accepted", "rejected")
     assert same.similarity is not None and stranger.similarity is not None
     assert same.similarity > 0.5 and abs(stranger.similarity) < 0.2
+    assert "below 0.350 (not calibrated)" in stranger.reason
 
 
-def test_the_face_is_picked_by_identity_and_not_by_size() -> None:
-    (score,) = scores(group_picture([(2, 0, 0, 2, 40), (1, 0, 44, 2, 16)]))
-    assert score.faces == 2
-    assert score.face is not None and float(score.face.box[0]) == 44
-    assert score.similarity is not None and score.similarity > 0.5
+def test_the_face_is_picked_by_identity_and_every_face_is_scored() -> None:
+    (score,) = scores(group_picture([(2, 0, 0, 2, 34), (1, 0, 34, 2, 32)]))
+    assert [f.verdict for f in score.faces] == ["rejected", "accepted"], "largest first"
+    assert score.chosen is score.faces[1] and score.verdict == "accepted"
+
+
+def test_a_tiny_face_in_the_background_does_not_speak_for_the_one_in_front() -> None:
+    front, behind = make_face(2, 0, (0, 0, 64)), make_face(1, 0, (70, 0, 12))
+    assert judge().score("x", [front, behind]).verdict == "rejected"
+    near = make_face(1, 0, (70, 0, 31))
+    score = judge().score("x", [make_face(2, 0, (0, 0, 40)), near])
+    assert score.verdict == "not measurable" and "too small" in score.reason, "it may well be her"
+
+
+@pytest.mark.parametrize(
+    ("quality", "pose", "why"),
+    [
+        (Quality(31.0, 200.0, 120.0, 0.0), Pose(0, 0.5, 0), "too small (31 px"),
+        (Quality(90.0, 59.0, 120.0, 0.0), Pose(0, 0.5, 0), "blurred"),
+        (Quality(90.0, 200.0, 120.0, 0.0), Pose(-0.6, 0.5, 0), "turned away"),
+        (Quality(90.0, 200.0, 120.0, 0.0, 0.95), Pose(0, 0.5, 0), "lower half of the face is covered"),
+        (Quality(90.0, 200.0, 120.0, 0.0, 0.2), Pose(0, 0.5, 0), "upper half of the face is covered"),
+    ],
+)
+def test_what_cannot_be_judged_is_not_measurable_and_says_why(quality: Quality, pose: Pose, why: str) -> None:
+    for person in (1, 2):
+        score = judge().score("x", [replace(make_face(person), quality=quality, pose=pose)])
+        assert (score.verdict, score.similarity) == ("not measurable", None)
+        assert why in score.reason
+        assert mean_similarity([score]) is None
+
+
+def test_a_profile_is_measurable_only_where_a_reference_shows_one() -> None:
+    turned = replace(make_face(1, 5), pose=Pose(0.9, 0.5, 0))
+    assert judge().score("x", [turned]).verdict == "not measurable"
+    with_profile = replace(ADA, faces=(*ADA.faces, ReferenceFace("references/9.png", 1.0, turned)))
+    assert judge_for(with_profile, FakeAnalyser()).score("x", [turned]).verdict == "accepted"
+    beyond = replace(turned, pose=Pose(1.2, 0.5, 0))
+    assert judge_for(with_profile, FakeAnalyser()).score("x", [beyond]).verdict == "not measurable"
+
+
+def test_a_picture_nearer_to_a_reference_than_they_are_to_one_another_is_called_a_copy() -> None:
+    copy, other = scores(face_picture(1, 0), face_picture(1, 40))
+    assert copy.chosen is not None and other.chosen is not None
+    assert (copy.chosen.copy, other.chosen.copy) == (True, False)
+    assert "a copy of references/0.png?" in summary([copy])
+
+
+def test_a_drawn_face_is_never_accepted_by_an_encoder_of_photos() -> None:
+    (score,) = scores(face_picture(1, 0), by=judge(gate=AlwaysDrawn()))
+    assert score.verdict == "not measurable" and "drawn" in score.reason
+    assert score.similarity is None
+
+
+@pytest.mark.parametrize(("same", "verdict"), [(True, "accepted"), (False, "rejected"), (None, "not measurable")])
+def test_a_drawn_face_is_judged_by_ccip_and_never_by_mere_looks(same: bool | None, verdict: str) -> None:
+    by = judge(gate=AlwaysDrawn(), look=FixedLook(same))
+    for picture in (face_picture(1, 0), empty_picture()):
+        (score,) = scores(picture, by=by)
+        assert score.verdict == verdict
+        look = score.look or (score.chosen and score.chosen.look)
+        assert look == Look("CCIP difference", 0.12, same)
+    assert "CCIP difference 0.120" in summary(scores(face_picture(1, 0), by=by))
+
+
+def test_a_photo_is_not_judged_by_its_look() -> None:
+    (score,) = scores(face_picture(2, 0), by=judge(look=FixedLook(True)))
+    assert score.verdict == "rejected" and score.chosen is not None and score.chosen.look is None
+
+
+def test_the_encoder_that_steers_is_flagged_and_a_second_one_gives_its_own_figure() -> None:
+    assert any("also steers FaceID" in note for note in judge().notes())
+    second = FakeAnalyser("auraface", dialect=3)
+    parts = replace(
+        ADA, folder=None, pipeline=replace(PIPELINE, recogniser=""), faces=ADA.faces
+    )  # of an unknown recogniser: taken as they are
+    by = judge_for(parts, FakeAnalyser(), second=second)
+    assert not by.conditions
+    by = replace(by, second_vector=make_face(1, 0, dialect=3).embedding)
+    score = by.score("x", FakeAnalyser().analyse(face_picture(1, 0)), face_picture(1, 0))
+    assert score.chosen is not None and score.chosen.second == pytest.approx(1.0, abs=1e-5)
+
+
+def test_faces_of_two_encoders_are_the_same_where_their_boxes_overlap() -> None:
+    here, moved, elsewhere = make_face(1, 0, (10, 10, 40)), make_face(2, 0, (14, 10, 40)), make_face(1, 0, (60, 10, 40))
+    assert same_face(here, [elsewhere, moved]) is moved
+    assert same_face(here, [elsewhere]) is None and same_face(here, []) is None
+
+
+def test_a_threshold_set_by_hand_replaces_the_band() -> None:
+    assert judge().band.source == "not calibrated"
+    by = judge(threshold=0.99)
+    assert by.band == Band(0.99, "set by hand")
+    assert scores(face_picture(1, 40), by=by)[0].verdict == "rejected"
+    with pytest.raises(LikenessError, match="no cosine"):
+        judge(threshold=65)
+
+
+def test_a_character_without_a_face_cannot_be_judged() -> None:
+    with pytest.raises(FaceError, match="no face embedding"):
+        judge_for(replace(ADA, faces=()), FakeAnalyser())
 
 
 def test_a_reference_of_weight_zero_is_never_the_nearest() -> None:
-    rows = [ReferenceFace("a", 0.0, make_face(1, 0)), ReferenceFace("b", 1.0, make_face(1, 1))]
-    assert score_faces("x", [make_face(1, 0)], identity_of(rows), rows).nearest == "b"
+    rows = (ReferenceFace("a", 0.0, make_face(1, 0)), ReferenceFace("b", 1.0, make_face(1, 1)))
+    score = judge_for(replace(ADA, faces=rows), FakeAnalyser()).score("x", [make_face(1, 0)])
+    assert score.chosen is not None and score.chosen.nearest == "b"
 
 
-def test_the_mean_leaves_out_what_was_not_measured() -> None:
-    rows = scores(face_picture(1, 0), empty_picture(), face_picture(1, 1))
+def test_mean_and_rate_leave_out_what_was_not_measured() -> None:
+    rows = scores(face_picture(1, 0), empty_picture(), face_picture(2, 1))
     measured = [s.similarity for s in rows if s.similarity is not None]
-    assert mean_similarity(rows) == pytest.approx(sum(measured) / 2)
-    assert mean_similarity([rows[1]]) is None
+    assert len(measured) == 2 and mean_similarity(rows) == pytest.approx(sum(measured) / 2)
+    assert consistency_rate(rows) == 0.5
+    assert mean_similarity([rows[1]]) is None and consistency_rate([rows[1]]) is None
 
 
 def test_the_summary_has_a_line_a_picture_and_no_percentage() -> None:
-    text = summary(scores(face_picture(1, 0), empty_picture()))
-    assert "image 0: 0." in text and "image 1: not measurable" in text and "over 1 of 2" in text
+    text = summary([*scores(face_picture(1, 40), empty_picture(), face_picture(2, 0)), unreadable("x.png", "damaged")])
+    assert "image 0: accepted, 0." in text and "image 1: not measurable: no face" in text
+    assert "x.png: not measurable: damaged" in text
+    assert "over 2 of 4; 1 accepted, 1 rejected, 2 not measurable" in text
     assert "%" not in text
     assert "no picture could be measured" in summary(scores(empty_picture()))
 
@@ -68,7 +216,15 @@ def test_the_summary_has_a_line_a_picture_and_no_percentage() -> None:
 def test_a_score_for_json_is_plain_and_holds_no_embedding() -> None:
     row = scores(face_picture(1, 0))[0].as_dict()
     assert json.loads(json.dumps(row)) == row
-    assert "embedding" not in row and len(json.dumps(row)) < 400
+    assert "embedding" not in json.dumps(row) and len(json.dumps(row)) < 1200
+
+
+def test_nothing_that_is_shown_holds_an_embedding() -> None:
+    by = judge(second=FakeAnalyser())
+    (score,) = scores(face_picture(1, 0))
+    number = f"{float(np.abs(make_face(1, 0).embedding).max()):.3f}"
+    for shown in (repr(by), repr(score)):
+        assert "array" not in shown.replace("box=array", "") and number not in shown
 
 
 def test_progress_counts_and_can_stop_the_run() -> None:
@@ -81,5 +237,5 @@ def test_progress_counts_and_can_stop_the_run() -> None:
 
     pictures = [("x", face_picture(1, i)) for i in range(4)]
     with pytest.raises(KeyboardInterrupt):
-        score_images(pictures, FakeAnalyser(), IDENTITY, REFERENCES, progress)
+        score_images(pictures, FakeAnalyser(), judge(), progress)
     assert seen == [1, 2]

@@ -1,0 +1,56 @@
+"""Which faces an encoder can judge.
+
+A detector's score and the length of an embedding hardly move when a face gets small or blurred, while
+its embedding drifts to a stranger's: at 24 px the cosine to the same face at full size is .81, under a
+blur of 7 px .38. Width and sharpness tell it, and the five points tell how far a head is turned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .character import Character
+from .faces.face import Face
+
+PROFILE_YAW = 0.57  # from here on the far eye is hidden
+YAW_MARGIN = 0.25  # a head may be turned that much further than any reference
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a face needs to be judged."""
+
+    width: float = 32.0  # px, at least
+    sharpness: float = 60.0  # variance of the Laplacian of the 112 px crop, at least
+    yaw: float = PROFILE_YAW  # |yaw index|, at most
+    # The cosine between a face and itself with the lower half blanked, .42 to .79 on bare faces of photos:
+    covered_below: float = 0.82  # above it the lower half held nothing to lose
+    covered_above: float = 0.34  # below it the upper half held nothing that was kept
+
+
+def limits_for(character: Character) -> Limits:
+    """The limits for one character: the references say how far its head may be turned."""
+    return Limits(yaw=max_yaw([r.face for r in character.used]))
+
+
+def max_yaw(faces: Sequence[Face]) -> float:
+    """The largest |yaw index| that these references can vouch for; a profile only where one shows a profile."""
+    return max([PROFILE_YAW, *(abs(f.pose.yaw) + YAW_MARGIN for f in faces if abs(f.pose.yaw) >= PROFILE_YAW)])
+
+
+def why_not_measurable(face: Face, limits: Limits) -> str:
+    """One clause, or "" for a face that can be judged."""
+    quality, yaw = face.quality, abs(face.pose.yaw)
+    lower = getattr(quality, "lower", None)
+    if quality.width < limits.width:
+        return f"the face is too small ({quality.width:.0f} px wide, {limits.width:.0f} are needed)"
+    if quality.sharpness < limits.sharpness:
+        return f"the face is blurred (sharpness {quality.sharpness:.0f}, {limits.sharpness:.0f} is needed)"
+    if yaw >= limits.yaw:
+        return f"the face is turned away (yaw {yaw:.2f}; the references show it up to {limits.yaw:.2f})"
+    if lower is not None and lower > limits.covered_below:
+        return "the lower half of the face is covered"
+    if lower is not None and lower < limits.covered_above:
+        return "the upper half of the face is covered"
+    return ""

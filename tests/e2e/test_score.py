@@ -1,0 +1,43 @@
+"""Calibrating and scoring through a real server, with the stand-in face model and the sample's drawings."""
+
+from __future__ import annotations
+
+import shutil
+
+from likeness.library import Library
+
+from ..conftest import ROOT
+from .conftest import PHOTOS, Running
+from .graph_parts import graph
+
+
+BETWEEN = 0.52  # the stand-in face model gives .530 to her own picture and .513 to somebody else's
+
+
+def test_a_calibrated_band_and_a_threshold_by_hand_decide(server: Running) -> None:
+    server.run(graph("create_character", **{"LikenessCreateCharacter.name": "Calibrated"}))
+    for name in (*PHOTOS, "tomas_reed.png"):
+        shutil.copy(ROOT / "sample" / "pictures" / name, server.base / "input" / name)
+    result = server.run(
+        {
+            "1": {"class_type": "LikenessLoadCharacter", "inputs": {"character": "calibrated"}},
+            "2": {"class_type": "LikenessCalibrateCharacter", "inputs": {"character": ["1", 0]}},
+            "3": {"class_type": "LoadImage", "inputs": {"image": PHOTOS[0]}},
+            "4": {"class_type": "LoadImage", "inputs": {"image": "tomas_reed.png"}},
+            "5": {"class_type": "LikenessScoreLikeness", "inputs": {"images": ["3", 0], "character": ["2", 0]}},
+            "6": {
+                "class_type": "LikenessScoreLikeness",
+                "inputs": {"images": ["4", 0], "character": ["2", 0], "threshold": BETWEEN},
+            },
+            "7": {
+                "class_type": "LikenessScoreLikeness",
+                "inputs": {"images": ["3", 0], "character": ["2", 0], "threshold": BETWEEN},
+            },
+        }
+    )
+    (stored,) = Library([server.characters]).get("calibrated").calibrations
+    assert result.outputs["2"]["likeness_threshold"] == [stored.threshold]
+    verdicts = [result.outputs[n]["likeness_scores"][0]["verdict"] for n in "567"]
+    assert verdicts == ["accepted", "rejected", "accepted"]
+    assert f"Accepted from {stored.threshold:.3f} on (calibrated" in result.outputs["5"]["text"][0]
+    assert "also steers FaceID" in result.outputs["5"]["text"][0]

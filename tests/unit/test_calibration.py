@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from likeness.calibration import (
+    FALSE_ACCEPT,
+    STRANGERS,
+    Rival,
+    band_of,
+    calibrate,
+    copy_limit,
+    leave_one_out,
+    report,
+    rivals_of,
+    save_calibration,
+    strangers,
+)
+from likeness.character import Character, open_character
+from likeness.create import NamedImage, create_character, draft
+from likeness.errors import FaceError
+from likeness.faces.face import cosine, normalise
+from likeness.identity import ReferenceFace
+from likeness.library import Library
+from likeness.profile import Profile, Reference
+
+from ..fakes import PIPELINE, FakeAnalyser, direction, embedding, face_picture, make_face
+
+
+def character(person: int = 1, shots: int = 4, noise: float = 0.8) -> Character:
+    files = [f"references/{i}.png" for i in range(shots)]
+    profile = Profile(name="Ada", slug="ada", references=tuple(Reference(file=f) for f in files))
+    faces = tuple(
+        ReferenceFace(f, 1.0, replace(make_face(person, i), embedding=embedding(person, i, noise)))
+        for i, f in enumerate(files)
+    )
+    return Character(profile, None, PIPELINE, faces, ())
+
+
+def rival(person: int, slug: str = "bob") -> Rival:
+    faces = tuple(embedding(person, i) for i in range(3))
+    return Rival(slug, normalise(np.mean([normalise(f) for f in faces], axis=0)), faces)
+
+
+def calibrated(c: Character, *rivals: Rival) -> Character:
+    made = calibrate(c, rivals)
+    return replace(c, profile=c.profile.model_copy(update={"calibrations": (made,)}))
+
+
+def test_leave_one_out_holds_each_reference_against_the_mean_of_the_others() -> None:
+    c = character(shots=3)
+    a, b, d = (f.face.normed for f in c.faces)
+    assert leave_one_out(c.faces)[0] == pytest.approx(cosine(a, (b + d) / 2), abs=1e-6)
+    heavy = [replace(c.faces[0]), replace(c.faces[1], weight=3.0), replace(c.faces[2])]
+    assert leave_one_out(heavy)[0] == pytest.approx(cosine(a, 3 * b + d), abs=1e-6)
+    assert leave_one_out(c.faces[:1]) == []
+    assert len(leave_one_out([*c.faces, replace(c.faces[0], weight=0.0)])) == 3
+
+
+@pytest.mark.parametrize(("dim", "spread"), [(512, 0.072), (128, 0.100), (256, 0.100)])
+def test_synthetic_strangers_lie_as_far_away_as_measured_ones_and_always_the_same(dim: int, spread: float) -> None:
+    vector = np.random.default_rng(1).standard_normal(dim).astype(np.float32) * 20
+    made = strangers(vector)
+    assert made.shape == (STRANGERS, dim) and made.dtype == np.float32
+    assert np.allclose(np.linalg.norm(made, axis=1), 1, atol=1e-5)
+    found = made @ normalise(vector)
+    assert found.mean() == pytest.approx(0.015, abs=1e-3) and found.std() == pytest.approx(spread, rel=0.01)
+    assert (strangers(vector) == made).all()
+    assert abs(float(made[0] @ made[500])) < 0.4, "they differ from one another, too"
+
+
+def test_the_threshold_lies_where_both_errors_are_equal() -> None:
+    made = calibrate(character(shots=5), [])
+    reject = NormalDist(made.genuine_mean, made.genuine_spread).cdf(made.threshold)
+    accept = 1 - NormalDist(made.impostor_mean, made.impostor_spread).cdf(made.threshold)
+    assert reject == pytest.approx(accept, rel=0.05)
+    assert made.false_accept <= FALSE_ACCEPT and made.false_reject == pytest.approx(reject, abs=1e-5)
+    assert made.impostor_max < made.threshold < made.genuine_min
+
+
+def test_references_that_hardly_agree_still_keep_strangers_out() -> None:
+    made = calibrate(character(shots=4, noise=1.9), [])
+    assert made.false_accept <= FALSE_ACCEPT * 1.01
+    assert made.threshold >= 0.015 + 3.05 * 0.07
+
+
+def test_another_character_that_is_near_raises_the_threshold_above_itself() -> None:
+    c = character(shots=5)
+    half = normalise(0.45 * c.identity.vector + 0.89 * direction(77))
+    twin = Rival("twin", half, (half,))
+    alone, beside = calibrate(c, []), calibrate(c, [rival(2), twin])
+    assert alone.threshold < cosine(half, c.identity.vector) < beside.threshold < beside.genuine_mean
+    assert (beside.nearest_character, beside.impostor_count) == ("twin", 4)
+    assert beside.margin == pytest.approx(beside.genuine_min - (beside.nearest_similarity or 0), abs=2e-4)
+    assert "They are close" in report(beside, "Ada") and "no other character" in report(alone, "Ada")
+
+
+def test_the_same_person_under_two_names_cannot_be_told_apart_and_that_is_said() -> None:
+    c = character(shots=5)
+    double = Rival("ada_two", c.identity.vector, tuple(f.face.embedding for f in c.faces))
+    with pytest.raises(FaceError, match="a picture of ada_two is as near"):
+        calibrate(c, [rival(2), double])
+
+
+@pytest.mark.parametrize("shots", [1, 2])
+def test_below_three_references_it_is_refused(shots: int) -> None:
+    with pytest.raises(FaceError, match="needs 3"):
+        calibrate(character(shots=shots), [])
+    three = character(shots=3)
+    unused = replace(three, faces=(replace(three.faces[0], weight=0.0), *three.faces[1:]))
+    with pytest.raises(FaceError, match=r"2 usable reference"):
+        calibrate(unused, [])
+
+
+def test_references_of_three_people_are_refused() -> None:
+    c = character(shots=3)
+    mixed = replace(c, faces=tuple(replace(f, face=make_face(i, 0)) for i, f in enumerate(c.faces)))
+    with pytest.raises(FaceError, match="no threshold can tell them apart"):
+        calibrate(mixed, [])
+
+
+def test_faces_of_an_unknown_recogniser_are_refused() -> None:
+    with pytest.raises(FaceError, match="unknown which face model"):
+        calibrate(replace(character(), pipeline=replace(PIPELINE, recogniser="")), [])
+
+
+def test_few_references_that_agree_by_luck_do_not_make_the_band_narrow() -> None:
+    assert calibrate(character(shots=3, noise=0.05), []).genuine_spread > 0.05
+
+
+def test_a_band_counts_for_its_encoder_and_its_references_only() -> None:
+    c = calibrated(character())
+    assert band_of(c).source == "calibrated" and band_of(c).low == c.profile.calibrations[0].threshold
+    assert "calibrated" in band_of(c).describe()
+    other_encoder = replace(c, pipeline=replace(PIPELINE, recogniser="b" * 64))
+    assert band_of(other_encoder).source == "not calibrated"
+    other_references = replace(c, faces=c.faces[:3])
+    assert "other references" in band_of(other_references).describe()
+    heavier = replace(c, faces=(replace(c.faces[0], weight=2.0), *c.faces[1:]))
+    assert band_of(heavier).source == "not calibrated"
+    assert band_of(c, 0.6).low == 0.6 and band_of(c, 0.6).source == "set by hand"
+
+
+def test_the_limit_for_a_copy_is_the_nearest_pair_of_different_references() -> None:
+    c = character(shots=3)
+    pairs = [cosine(a.face.embedding, b.face.embedding) for a in c.faces for b in c.faces if a is not b]
+    assert copy_limit(c) == pytest.approx(max(pairs), abs=1e-5)
+    twice = replace(c, faces=(*c.faces, c.faces[0]))
+    assert copy_limit(twice) == pytest.approx(max(pairs), abs=1e-5)
+    assert copy_limit(replace(c, faces=c.faces[:1])) == 0.90
+
+
+def test_calibrating_in_a_library_sees_the_others_and_is_saved_once_per_encoder(tmp_path: Path) -> None:
+    library = Library([tmp_path])
+    for person, name in ((1, "Ada"), (2, "Bob")):
+        pictures = [NamedImage(f"{i}.png", face_picture(person, i)) for i in range(3)]
+        create_character(library, draft(name, name.lower()), pictures, FakeAnalyser())
+    (library.roots[0] / "broken").mkdir()
+    (library.roots[0] / "broken" / "profile.toml").write_text("name = ")
+    engine = FakeAnalyser()
+    rivals, problems = rivals_of(library, "ada", engine)
+    assert [(r.slug, len(r.faces)) for r in rivals] == [("bob", 3)]
+    assert len(problems) == 1 and "broken was left out" in problems[0]
+    ada = open_character(library, "ada", lambda pack: engine)
+    for _ in range(2):
+        save_calibration(library, "ada", calibrate(ada, rivals))
+    (stored,) = library.get("ada").calibrations
+    save_calibration(library, "ada", stored.model_copy(update={"recogniser": "c" * 64}))
+    assert len(library.get("ada").calibrations) == 2
+    assert stored.nearest_character == "bob" and stored.reference_count == 3 and stored.date and stored.tool
+    assert band_of(open_character(library, "ada")).source == "calibrated"

@@ -27,7 +27,7 @@ from likeness.cli.comfy import find_comfy, find_python
 ROOT = Path(__file__).resolve().parent
 VENVS = ROOT / ".venv"  # one environment for each ComfyUI, so that trying another one loses nothing
 TORCH = "torch==2.13.0"  # only where no ComfyUI brings one; a CPU build is enough
-TOOLS = ["pytest>=8", "pytest-timeout", "hypothesis", "ruff", "aiohttp"]
+TOOLS = ["pytest>=8", "pytest-timeout", "pytest-xdist>=3.5", "hypothesis", "ruff", "aiohttp"]
 DEMO_NEEDS = ["numpy", "Pillow", "safetensors", "pydantic", "filelock", "tomli; python_version < '3.11'"]
 
 
@@ -83,7 +83,7 @@ def set_up(for_tests: bool, for_faces: bool) -> tuple[Path | None, Environment]:
     if not env.has("likeness"):
         env.install("--no-deps", "setuptools>=77")
         env.install("--no-deps", "--no-build-isolation", "-e", str(ROOT))
-    if for_tests and not env.has("pytest", "pytest_timeout", "hypothesis", "ruff", "aiohttp"):
+    if for_tests and not env.has("pytest", "pytest_timeout", "xdist", "hypothesis", "ruff", "aiohttp"):
         env.install(*TOOLS)
     if (for_tests or for_faces) and not env.has("onnxruntime"):
         env.install("onnxruntime")
@@ -107,7 +107,7 @@ def main(arguments: list[str]) -> int:
     commands: dict[str, list[object]] = {
         "demo": ["-m", "likeness", "demo", *rest],
         "likeness": ["-m", "likeness", *rest],
-        "test": ["-m", "pytest", "-m", "not soak", *rest],
+        "test": ["-m", "pytest", "-m", "not soak", "-n", "2", "--dist", "loadgroup", *rest],
         "soak": ["-m", "pytest", "-m", "soak", "--timeout", "3600", *rest],
         "editor": [ROOT / "tools" / "check_editor.py", *rest],
         "lint": ["-m", "ruff", "check", ROOT, *rest],

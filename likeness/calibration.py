@@ -156,8 +156,9 @@ def rivals_of(
 def calibrate(character: Character, rivals: Sequence[Rival]) -> Calibration:
     """The accept band of a character whose faces are by the encoder that will measure.
 
-    FaceError below three references, when their recogniser is unknown, and when they do not agree well enough to be
-    told from strangers.
+    A rival that is as near as the references are to one another counts as the same person under another name: its
+    faces are no impostors. FaceError below three references, when their recogniser is unknown, and when they do not
+    agree well enough to be told from strangers.
     """
     used = character.used
     if len(used) < MIN_REFERENCES:
@@ -169,12 +170,16 @@ def calibrate(character: Character, rivals: Sequence[Rival]) -> Calibration:
         raise FaceError(f"It is unknown which face model made the faces of {character.profile.name}: create it anew.")
     centroid, genuine = identity_of(used).vector, leave_one_out(used)
     mean, spread = fmean(genuine), _spread(genuine)
-    theirs = np.array([cosine(face, centroid) for rival in rivals for face in rival.faces])
+    others = [r for r in rivals if not _is_same(r, centroid, mean - spread)]
+    theirs = np.array([cosine(face, centroid) for rival in others for face in rival.faces])
     impostors = np.concatenate([strangers(centroid).astype(np.float64) @ centroid, theirs])
     other, other_spread = float(impostors.mean()), float(impostors.std())
     threshold = _threshold(NormalDist(mean, spread), NormalDist(other, other_spread), theirs)
     if threshold >= mean:
-        raise FaceError(_inseparable(character, mean, threshold, rivals, centroid))
+        raise FaceError(
+            f"The references of {character.profile.name} score {mean:.2f} against one another, and strangers come as "
+            "near: no threshold can tell them apart. Leave out references that show somebody else, or not the face."
+        )
     near = max(rivals, key=lambda r: cosine(r.centroid, centroid), default=None)
     nearest = None if near is None else cosine(near.centroid, centroid)
     return Calibration(
@@ -195,6 +200,7 @@ def calibrate(character: Character, rivals: Sequence[Rival]) -> Calibration:
         margin=None if nearest is None else _short(min(genuine) - nearest),
         reference_count=len(used),
         impostor_count=len(theirs),
+        same_person=", ".join(r.slug for r in rivals if all(r is not o for o in others))[:200],
         date=datetime.now(timezone.utc).date().isoformat(),
         tool=f"likeness {__version__}",
     )
@@ -214,16 +220,8 @@ def _threshold(genuine: NormalDist, impostor: NormalDist, theirs: Vector) -> flo
     return max(equal, impostor.inv_cdf(1 - FALSE_ACCEPT), highest)
 
 
-def _inseparable(character: Character, mean: float, threshold: float, rivals: Sequence[Rival], centroid: Vector) -> str:
-    closest = max(((cosine(f, centroid), r.slug) for r in rivals for f in r.faces), default=(-1.0, ""))
-    if closest[0] >= threshold - COPY_MARGIN - 1e-6:
-        who = f"a picture of {closest[1]} is as near ({closest[0]:.2f}) as they are. If both are one person, trash one"
-    else:
-        who = "strangers come as near as they do"
-    return (
-        f"The references of {character.profile.name} score {mean:.2f} against one another, and {who}: no threshold "
-        "can tell them apart. Leave out references that do not show the face well."
-    )
+def _is_same(rival: Rival, centroid: Vector, low: float) -> bool:
+    return cosine(rival.centroid, centroid) >= low
 
 
 def _short(value: float) -> float:
@@ -255,6 +253,11 @@ def report(made: Calibration, name: str) -> str:
         f"Expected errors: {made.false_reject:.2%} of its pictures rejected, {made.false_accept:.2%} of strangers' "
         "accepted.",
     ]
+    if made.same_person:
+        lines.append(
+            f"Taken for the same person under another name, and not counted: {made.same_person}. Pictures "
+            "of one are accepted for the other."
+        )
     if made.nearest_similarity is not None and made.margin is not None:
         close = " They are close: look at pictures near the threshold." if made.nearest_similarity > NEAR_TWIN else ""
         lines.append(

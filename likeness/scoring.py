@@ -148,6 +148,7 @@ class Judge:
     gate: DrawnGate | None = None
     second: Analyser | None = None  # an independent encoder, and
     second_vector: Vector | None = field(default=None, repr=False)  # the character's centroid under it
+    second_band: Band | None = None
     look: LookMeasure | None = None
 
     def score(self, name: str, faces: Sequence[Face], picture: RGB8 | None = None) -> Score:
@@ -225,6 +226,8 @@ class Judge:
                 f"{self.encoder} also steers FaceID towards this face, so pictures drawn with FaceID flatter "
                 f"this figure.{other}"
             )
+        if self.second is not None and self.second_band is not None:
+            lines.append(f"Second face model {self.second.pipeline.pack}: {self.second_band.describe()}")
         return [*lines, *self.character.problems]
 
 
@@ -278,6 +281,7 @@ def judge_for(
         gate,
         second,
         None if seen is None else normalise(seen.identity.vector),
+        None if seen is None else band_of(seen),
         look,
     )
 

@@ -122,6 +122,7 @@ calibrations = st.builds(
     margin=st.none() | st.floats(-2, 2),
     reference_count=st.integers(0, 500),
     impostor_count=st.integers(0, 10**6),
+    same_person=lines,
     date=lines,
     tool=lines,
 )

@@ -12,7 +12,7 @@ from .calibration import band_of
 from .character import Character
 from .errors import FaceError
 from .faces.face import Face, Vector
-from .measurable import limits_for, why_not_measurable
+from .measurable import DRAWN, Gate, limits_for, why_not_measurable
 
 BLOCK = 16 * 1024 * 1024  # similarities held at a time; 64 MB in float32
 MARGIN = 0.05  # cosine; insightface's own person search asks for as much to the second identity
@@ -83,11 +83,11 @@ class Found:
         return f"{self.slug} ({near})" if self.slug else f"nobody known: {self.reason} ({near})"
 
 
-def identify(faces: Sequence[Face], characters: Sequence[Character]) -> list[Found]:
+def identify(faces: Sequence[Face], characters: Sequence[Character], gate: Gate | None = None) -> list[Found]:
     """Whom each face shows; characters' faces are by the encoder that gave `faces`.
 
-    A face is somebody's when it is measurable, within that character's accept band, and nearer to it than to the
-    second by `MARGIN`.
+    A face is somebody's when it is measurable, not drawn by `gate` (None: drawn faces count), within that character's
+    accept band, and nearer to it than to the second by `MARGIN`.
     """
     if not faces:
         return []
@@ -95,14 +95,16 @@ def identify(faces: Sequence[Face], characters: Sequence[Character]) -> list[Fou
         raise FaceError("There is no character to compare with: create one first.")
     found = match(np.stack([f.embedding for f in faces]), np.stack([c.identity.vector for c in characters]))
     return [
-        _found(face, characters[best], float(similarity), float(margin))
+        _found(face, characters[best], float(similarity), float(margin), gate)
         for face, best, similarity, margin in zip(faces, found.best, found.similarity, found.margin, strict=True)
     ]
 
 
-def _found(face: Face, nearest: Character, similarity: float, margin: float) -> Found:
+def _found(face: Face, nearest: Character, similarity: float, margin: float, gate: Gate | None) -> Found:
     band = band_of(nearest)
     reason = why_not_measurable(face, limits_for(nearest))
+    if not reason and gate is not None and gate.for_references([r.face for r in nearest.used]).drawn(face):
+        reason = DRAWN
     if not reason and similarity < band.low:
         reason = f"similarity below {band.low:.3f} ({band.source})"
     if not reason and margin < MARGIN:

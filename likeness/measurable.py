@@ -9,12 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from .character import Character
 from .faces.face import Face
 
 PROFILE_YAW = 0.57  # from here on the far eye is hidden
 YAW_MARGIN = 0.25  # a head may be turned that much further than any reference
+COVERED_MARGIN = 0.05  # beyond what the references show: a character may always wear a mask
+DRAWN = "a drawn face under an encoder of photos, to which drawn faces look alike"
+
+
+class Gate(Protocol):
+    """Tells drawn faces from photographed ones, for one recogniser: `faces.drawn.DrawnGate`."""
+
+    def drawn(self, face: Face) -> bool: ...
+
+    def for_references(self, references: Sequence[Face]) -> Gate:
+        """The gate for one character: what its references are, its pictures are likely to be."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,8 +43,14 @@ class Limits:
 
 
 def limits_for(character: Character) -> Limits:
-    """The limits for one character: the references say how far its head may be turned."""
-    return Limits(yaw=max_yaw([r.face for r in character.used]))
+    """The limits for one character: its references say how far its head may be turned, and what covers its face."""
+    faces, usual = [r.face for r in character.used], Limits()
+    lower = [f.quality.lower for f in faces if f.quality.lower is not None]
+    return Limits(
+        yaw=max_yaw(faces),
+        covered_below=max([usual.covered_below, *(value + COVERED_MARGIN for value in lower)]),
+        covered_above=min([usual.covered_above, *(value - COVERED_MARGIN for value in lower)]),
+    )
 
 
 def max_yaw(faces: Sequence[Face]) -> float:
@@ -41,8 +60,7 @@ def max_yaw(faces: Sequence[Face]) -> float:
 
 def why_not_measurable(face: Face, limits: Limits) -> str:
     """One clause, or "" for a face that can be judged."""
-    quality, yaw = face.quality, abs(face.pose.yaw)
-    lower = getattr(quality, "lower", None)
+    quality, lower, yaw = face.quality, face.quality.lower, abs(face.pose.yaw)
     if quality.width < limits.width:
         return f"the face is too small ({quality.width:.0f} px wide, {limits.width:.0f} are needed)"
     if quality.sharpness < limits.sharpness:

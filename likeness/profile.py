@@ -130,6 +130,35 @@ class Sampling(_Value):
     denoise: Share | None = None
 
 
+Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
+
+
+class SweepEvidence(_Value):
+    """Where swept strengths come from: what a sweep drew and measured. "control" is its weakest cell."""
+
+    date: Line  # ISO 8601
+    tool: Line = ""
+    rule: Text  # how the winner was chosen, in one sentence
+    checkpoint: Line = ""  # as ComfyUI lists it; "" where the graph does not tell
+    mode: Literal["halving", "full"] = "halving"
+    cells: int = Field(ge=1)
+    renders: int = Field(ge=1)  # pictures
+    seeds: int = Field(ge=1)
+    prompts: int = Field(ge=1)
+    likeness: Cosine  # mean similarity of the winner's measurable pictures
+    control_likeness: Cosine | None = None
+    measurable: Share = 1.0  # of the winner's pictures
+    copies: int = Field(default=0, ge=0)  # of references among the winner's pictures
+    prompt_score: Cosine | None = None  # mean cosine of picture and text
+    control_prompt_score: Cosine | None = None
+    variety: float | None = Field(default=None, ge=0.0, le=2.0)  # mean distance of pictures over seeds
+    control_variety: float | None = Field(default=None, ge=0.0, le=2.0)
+    variety_measure: Line = ""
+    face_model: Line  # the pack that measured
+    conditioned: bool = False  # the same face model also steered FaceID, so likeness is flattered
+    folder: Line = ""  # pictures and table, below ComfyUI's output folder
+
+
 class BaseSettings(_Value):
     """Assets and strengths for one base family."""
 
@@ -139,6 +168,7 @@ class BaseSettings(_Value):
     faceid: FaceIDAssets = FaceIDAssets()
     strengths: Strengths = Strengths(source="preset")
     sampling: Sampling = Sampling()
+    sweep: SweepEvidence | None = None  # what the strengths rest on where their source is "swept"
 
     @property
     def lora(self) -> LoraVersion | None:
@@ -164,9 +194,6 @@ class NamedCheckpoint(_Value):
     purpose: Line = ""
 
 
-Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
-
-
 class Calibration(_Value):
     """A character's accept band under one face model, as `calibration.calibrate` found it."""
 
@@ -187,6 +214,7 @@ class Calibration(_Value):
     margin: float | None = Field(default=None, ge=-2.0, le=2.0)  # genuine_min - nearest_similarity
     reference_count: int = Field(ge=0, le=MAX_REFERENCES)
     impostor_count: int = Field(ge=0)  # faces of other characters; synthetic strangers come on top
+    same_person: Line = ""  # slugs of characters too near to be impostors, with ", " between them
     date: Line  # ISO 8601
     tool: Line = ""
 

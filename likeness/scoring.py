@@ -16,9 +16,10 @@ import numpy as np
 from .calibration import COPY_MARGIN, Band, band_of, copy_limit
 from .character import Character, with_encoder
 from .errors import LikenessError
+from .faces.drawn import gate_for
 from .faces.face import Analyser, Face, Vector, choose, cosine, normalise
 from .images import RGB8
-from .measurable import Limits, limits_for, why_not_measurable
+from .measurable import DRAWN, Gate, Limits, limits_for, why_not_measurable
 
 Verdict = Literal["accepted", "rejected", "not measurable"]
 BACKGROUND = 0.5  # of the widest face that can be judged
@@ -42,12 +43,6 @@ class LookMeasure(Protocol):
     def compare(self, picture: RGB8, face: Face | None) -> Look:
         """Against the character's references; `face` tells where the head is."""
         ...
-
-
-class DrawnGate(Protocol):
-    """Tells drawn faces from photographed ones."""
-
-    def drawn(self, face: Face) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -145,7 +140,8 @@ class Judge:
     band: Band
     limits: Limits
     copy_limit: float  # cosine to a reference above which a picture counts as its copy
-    gate: DrawnGate | None = None
+    gate: Gate | None = None
+    measure_drawn: bool = False  # give drawn faces a verdict all the same, with a warning
     second: Analyser | None = None  # an independent encoder, and
     second_vector: Vector | None = field(default=None, repr=False)  # the character's centroid under it
     second_band: Band | None = None
@@ -194,8 +190,8 @@ class Judge:
 
     def _verdict(self, face: Face, similarity: float, drawn: bool) -> tuple[Verdict, str]:
         reason = why_not_measurable(face, self.limits)
-        if not reason and drawn:
-            reason = "a drawn face under an encoder of photos, for which drawn faces all look alike"
+        if not reason and drawn and not self.measure_drawn:
+            reason = DRAWN
         if reason:
             return "not measurable", reason
         if similarity >= self.band.low:
@@ -259,16 +255,19 @@ def judge_for(
     *,
     threshold: float | None = None,
     second: Analyser | None = None,
-    gate: DrawnGate | None = None,
+    gate: Gate | None = None,
+    measure_drawn: bool = False,
     look: LookMeasure | None = None,
 ) -> Judge:
     """The judge of `character` by `engine`. FaceError when it cannot see any reference.
 
-    `threshold`: a cosine that replaces the calibrated one, -1..1.
+    `threshold`: a cosine that replaces the calibrated one, -1..1. `gate`: the recogniser's own where none is given.
     """
     if threshold is not None and not -1.0 <= threshold <= 1.0:
         raise LikenessError(f"The threshold {threshold} is no cosine: give a number from -1 to 1.")
     measured = with_encoder(character, engine)
+    _ = measured.identity  # says which references gave no face
+    gate = (gate or gate_for(engine)).for_references([r.face for r in measured.used])
     seen = None if second is None else with_encoder(character, second)
     steered = character.pipeline is not None and character.pipeline.recogniser == engine.pipeline.recogniser
     return Judge(
@@ -279,6 +278,7 @@ def judge_for(
         limits_for(measured),
         copy_limit(measured) + COPY_MARGIN,
         gate,
+        measure_drawn,
         second,
         None if seen is None else normalise(seen.identity.vector),
         None if seen is None else band_of(seen),
@@ -327,8 +327,9 @@ def describe(score: Score) -> str:
     if score.chosen is None:
         return f"{score.verdict}{': ' if score.reason else ''}{score.reason}"
     c, parts = score.chosen, []
-    if c.measurable and not c.drawn:
+    if c.measurable and (c.look is None or c.look.same is None):
         parts.append(f"{c.similarity:.3f} (nearest {c.nearest} {c.nearest_similarity:.3f})")
+        parts += [f"careful: {DRAWN}"] if c.drawn else []
     if c.second is not None:
         parts.append(f"second encoder {c.second:.3f}")
     if c.look is not None:

@@ -20,6 +20,7 @@ from ..likeness import images
 from ..likeness.assets import find_listed
 from ..likeness.character import state_digest
 from ..likeness.faces.cache import CachedAnalyser, EmbeddingCache
+from ..likeness.faces.drawn import DrawnGate, gate_for
 from ..likeness.faces.packs import FacePack, choose_second, find_pack, find_packs
 from ..likeness.hashes import FileHashes
 from ..likeness.library import Library
@@ -141,6 +142,11 @@ def analyser(pack_name: str = "", provider: str = "cpu", backend: str = BACKENDS
         kind = OnnxAnalyser if backend == BACKENDS[0] else InsightFaceAnalyser
         _analysers[key] = CachedAnalyser(kind(pack, provider), cache)
     return _analysers[key]
+
+
+def drawn_gate(engine: CachedAnalyser) -> DrawnGate:
+    """The gate that tells drawn faces; what its anchor is under a face model is kept beside the face cache."""
+    return gate_for(engine.inner, _private_folder() / "faces")
 
 
 def second_analyser(pack_name: str, first: str, provider: str = "cpu") -> CachedAnalyser:

@@ -13,6 +13,7 @@ from . import host
 from .types import backend_input, face_model_input, provider_input
 
 NONE = "none"
+DRAWN_FACES = ("not measurable", "measure")
 
 
 def judge_inputs() -> list[io.Input]:
@@ -45,6 +46,15 @@ def judge_inputs() -> list[io.Input]:
             tooltip="CLIP-Vision, SigLIP or DINO model. Gives drawn characters a look similarity where CCIP's files "
             "are not installed. It is no identity score and decides nothing.",
         ),
+        io.Combo.Input(
+            "drawn_faces",
+            options=list(DRAWN_FACES),
+            default=DRAWN_FACES[0],
+            optional=True,
+            advanced=True,
+            tooltip="Face models trained on photos take most drawn faces for one person. Measure them all the same "
+            "with a warning, for a face model of drawn faces.",
+        ),
         provider_input(),
         backend_input(),
     ]
@@ -56,6 +66,7 @@ def judge_of(
     threshold: float = 0.0,
     second_face_model: str = NONE,
     look_model: Any = None,
+    drawn_faces: str = DRAWN_FACES[0],
     provider: str = "cpu",
     backend: str = host.BACKENDS[0],
 ) -> tuple[CachedAnalyser, Judge]:
@@ -64,4 +75,12 @@ def judge_of(
     second = None
     if second_face_model != NONE:
         second = host.second_analyser(second_face_model, engine.pipeline.pack, provider)
-    return engine, judge_for(character, engine, threshold=threshold or None, second=second)
+    judge = judge_for(
+        character,
+        engine,
+        threshold=threshold or None,
+        second=second,
+        gate=host.drawn_gate(engine),
+        measure_drawn=drawn_faces != DRAWN_FACES[0],
+    )
+    return engine, judge

@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     identifying = command("identify", identify_faces, "say which characters of the library are in pictures")
     identifying.add_argument("pictures", nargs="+", type=Path, help="pictures, or folders of pictures")
     _face_options(identifying)
+    _drawn_option(identifying)
     rename = command("rename", _rename, "rename a character")
     rename.add_argument("name")
     rename.add_argument("new_name")
@@ -131,11 +132,16 @@ def _face_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--backend", choices=["likeness", "insightface"], default="likeness", help=runs)
 
 
+def _drawn_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--measure-drawn", action="store_true", help="give drawn faces a verdict, too, with a warning")
+
+
 def _judge_options(parser: argparse.ArgumentParser) -> None:
     _face_options(parser)
     parser.add_argument(
         "--threshold", type=float, metavar="COSINE", help="accept from this similarity on; default: the calibrated one"
     )
+    _drawn_option(parser)
     parser.add_argument("--second", metavar="PACK", help="also by this face-model pack, for an independent figure")
 
 

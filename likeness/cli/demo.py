@@ -211,7 +211,7 @@ def _score(
     character: Character, engine: Analyser, pictures: list[tuple[str, str, images.RGB8]], out: Path
 ) -> list[tuple[Score, str]]:
     """Score each (title, file, picture) and write it, labelled, to its file."""
-    scored, judge = [], judge_for(character, engine)
+    scored, judge = [], judge_for(character, engine, measure_drawn=True)  # the sample is drawn
     for title, file, pixels in pictures:
         try:
             score = judge.score(title, engine.analyse(pixels), pixels)

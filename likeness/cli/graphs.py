@@ -99,6 +99,7 @@ def lora_faceid_score(
         face_model=face_model,
         threshold=0.0,
         second_face_model="none",
+        drawn_faces="not measurable",
         provider="cpu",
         backend="likeness",
     )

@@ -12,6 +12,7 @@ from ..doctor import Folders, model_folders
 from ..errors import LikenessError
 from ..faces.analyser import OnnxAnalyser
 from ..faces.cache import CachedAnalyser, EmbeddingCache
+from ..faces.drawn import DrawnGate, gate_for
 from ..faces.face import Analyser
 from ..faces.packs import find_pack
 from ..library import Library
@@ -32,6 +33,10 @@ class Places:
 
     def library(self) -> Library:
         return Library(self.folders.characters)
+
+    def drawn_gate(self, engine: Analyser) -> DrawnGate:
+        """The gate that tells drawn faces under that face model."""
+        return gate_for(engine.inner if isinstance(engine, CachedAnalyser) else engine, self.cache)
 
     def analyser(self, pack: str = "", provider: str = "cpu", backend: str = "likeness") -> Analyser:
         """The face model of that name, the best installed for ""; answers are cached."""

@@ -26,7 +26,15 @@ def judge_of(arguments: argparse.Namespace, places: Places, name: str) -> tuple[
     )
     character = open_character(library, slug, lambda pack: engine)
     second = places.analyser(arguments.second, arguments.provider) if arguments.second else None
-    return engine, judge_for(character, engine, threshold=arguments.threshold, second=second)
+    judge = judge_for(
+        character,
+        engine,
+        threshold=arguments.threshold,
+        second=second,
+        gate=places.drawn_gate(engine),
+        measure_drawn=arguments.measure_drawn,
+    )
+    return engine, judge
 
 
 def score(arguments: argparse.Namespace, places: Places) -> int:
@@ -81,6 +89,7 @@ def identify_faces(arguments: argparse.Namespace, places: Places) -> int:
             known.append(_seen(library, slug, engine))
         except LikenessError as error:
             problems.append(f"{slug} was left out: {error}")
+    gate = None if arguments.measure_drawn else places.drawn_gate(engine)
     rows, lines = [], []
     for path in picture_files(arguments.pictures):
         try:
@@ -88,7 +97,7 @@ def identify_faces(arguments: argparse.Namespace, places: Places) -> int:
         except LikenessError as error:
             lines.append(f"{path.name}: {error}")
             continue
-        for found in identify(faces, known):
+        for found in identify(faces, known, gate):
             rows.append({"picture": path.name, **found.as_dict()})
             lines.append(f"{path.name}: {found}")
         if not faces:

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ImageError, ModelMissingError
 from ..images import RGB8
 from . import ladder
-from .align import TEMPLATE_SIZE, align
+from .align import TEMPLATE_SIZE, align, resize
 from .arcface import ArcFace
-from .face import CROP_SIZE, EMBEDDING_DIM, Face, Pipeline, Vector, ordered
+from .face import CROP_SIZE, EMBEDDING_DIM, Face, Pipeline, Vector, cosine, ordered
 from .ladder import Sighting
-from .measure import pose_of, quality_of
+from .measure import lower_half_blanked, pose_of, quality_of
 from .onnx_graph import model_file
 from .packs import FacePack
 from .runtime import open_session
@@ -33,10 +34,16 @@ class Engine(Protocol):
 
     providers: tuple[str, ...]  # of the recogniser's session, best first; () while it is not open
 
+    batchable: bool  # whether a face gets the same embedding in whatever company; known once it was opened
+
     def detect(self, image: RGB8, size: int) -> Detections: ...
 
-    def embed(self, image: RGB8, keypoints: Sequence[Vector]) -> Vector:
-        """float32 [N, dim], raw, of N faces given by float32 [5, 2] points."""
+    def side(self) -> int:
+        """px of the square crop that the recogniser takes; a multiple of 112."""
+        ...
+
+    def embed(self, crops: NDArray[np.uint8]) -> Vector:
+        """Aligned faces, uint8 [N, side, side, 3] -> float32 [N, dim], raw."""
         ...
 
 
@@ -56,9 +63,12 @@ class LadderAnalyser:
         """Of the recogniser's session, best first; () while it is not open."""
         return self._engine.providers
 
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
     def analyse(self, image: RGB8) -> tuple[Face, ...]:
-        check_picture(image)
-        return self._faces(image, ladder.find(image, self._pipeline.det_sizes, self._engine.detect))
+        return self._faces(image, self.sight(image))
 
     def analyse_at(self, image: RGB8, det_size: int) -> tuple[Face, ...]:
         """The faces at one detector size, without the ladder: what InsightFace gives at that size."""
@@ -68,14 +78,36 @@ class LadderAnalyser:
     def _faces(self, image: RGB8, sightings: Sequence[Sighting]) -> tuple[Face, ...]:
         if not sightings:
             return ()
-        embeddings = self._engine.embed(image, [s.keypoints for s in sightings])
+        return self.finish(image, sightings, self._engine.embed(self.crops(image, sightings)))
+
+    def sight(self, image: RGB8) -> tuple[Sighting, ...]:
+        """Step 1 of `analyse`: where the faces are, by the ladder."""
+        check_picture(image)
+        return ladder.find(image, self._pipeline.det_sizes, self._engine.detect)
+
+    def crops(self, image: RGB8, sightings: Sequence[Sighting]) -> NDArray[np.uint8]:
+        """Step 2: what the recogniser is shown of N > 0 faces, uint8 [2N, side, side, 3].
+
+        First all faces as they are, then all with the lower half blanked (`Quality.lower`).
+        """
+        whole = [align(image, s.keypoints, self._engine.side()) for s in sightings]
+        return np.stack([*whole, *(lower_half_blanked(crop) for crop in whole)])
+
+    def finish(self, image: RGB8, sightings: Sequence[Sighting], embeddings: Vector) -> tuple[Face, ...]:
+        """Step 3: the faces, ordered, from float32 [2N, dim]; those without a direction are left out."""
         if embeddings.shape[1:] != (self._pipeline.dim,):
             raise ModelMissingError(
                 f"The recogniser of {self._pipeline.pack} gave {embeddings.shape[1:]} numbers per face where its file "
                 f"promises {self._pipeline.dim}: use another pack."
             )
-        sound = [(s, e) for s, e in zip(sightings, embeddings, strict=True) if np.isfinite(e).all() and e.any()]
-        return ordered(describe(image, s, e) for s, e in sound)
+        whole, blanked = embeddings[: len(sightings)], embeddings[len(sightings) :]
+        seen = zip(sightings, whole, blanked, strict=True)
+        return ordered(describe(image, s, e, _lower(e, b)) for s, e, b in seen if np.isfinite(e).all() and e.any())
+
+    def embed_aligned(self, crops: Sequence[RGB8]) -> Vector:
+        """Faces in the 112 px template, uint8 [112, 112, 3] each -> float32 [N, dim], raw."""
+        side = self._engine.side()
+        return self._engine.embed(np.stack([resize(crop, side, side) for crop in crops]))
 
 
 class OnnxAnalyser(LadderAnalyser):
@@ -103,6 +135,7 @@ class OnnxEngine:
         self._detector: Scrfd | None = None
         self._recogniser: ArcFace | None = None
         self.providers: tuple[str, ...] = ()
+        self.batchable = False
 
     def detect(self, image: RGB8, size: int) -> Detections:
         with self._lock:
@@ -112,16 +145,21 @@ class OnnxEngine:
                 self._detector = Scrfd(session, path.name, self._threshold)
         return self._detector.detect(image, size)
 
-    def embed(self, image: RGB8, keypoints: Sequence[Vector]) -> Vector:
+    def side(self) -> int:
+        return self._opened().size
+
+    def embed(self, crops: NDArray[np.uint8]) -> Vector:
+        return self._opened().embed(crops)
+
+    def _opened(self) -> ArcFace:
         with self._lock:
             if self._recogniser is None:
                 path = self._pack.recogniser
                 known = model_file(path)
                 session = open_session(path, self._provider, known.sha256)
                 self._recogniser = ArcFace(session, known.graph, path.name)
-                self.providers = tuple(session.get_providers())
-        size = self._recogniser.size
-        return self._recogniser.embed(np.stack([align(image, points, size) for points in keypoints]))
+                self.providers, self.batchable = tuple(session.get_providers()), self._recogniser.batchable
+        return self._recogniser
 
 
 def pipeline_of(
@@ -145,8 +183,12 @@ def pipeline_of(
     )
 
 
-def describe(image: RGB8, sighting: Sighting, embedding: Vector) -> Face:
-    """Everything that is kept about one face."""
+def _lower(whole: Vector, blanked: Vector) -> float | None:
+    return cosine(whole, blanked) if np.isfinite(blanked).all() else None
+
+
+def describe(image: RGB8, sighting: Sighting, embedding: Vector, lower: float | None = None) -> Face:
+    """Everything that is kept about one face; `lower` as in `Quality`."""
     template = align(image, sighting.keypoints, TEMPLATE_SIZE)
     return Face(
         box=sighting.box,
@@ -155,7 +197,7 @@ def describe(image: RGB8, sighting: Sighting, embedding: Vector) -> Face:
         embedding=np.asarray(embedding, dtype=np.float32),
         crop=align(image, sighting.keypoints, CROP_SIZE),
         pose=pose_of(sighting.keypoints),
-        quality=quality_of(template, sighting.box, sighting.width, image.shape),
+        quality=quality_of(template, sighting.box, sighting.width, image.shape, lower),
         rung=sighting.rung,
     )
 

@@ -29,6 +29,7 @@ class ArcFace:
         count = self._input.shape[0]
         self._fixed = isinstance(count, int) and count > 0
         self._batch = int(count) if self._fixed else 1 if graph.dynamic_int8 else MAX_BATCH
+        self.batchable = self._batch > 1
 
     def embed(self, crops: NDArray[np.uint8]) -> Vector:
         """uint8 [N, size, size, 3] RGB -> float32 [N, dim], raw."""

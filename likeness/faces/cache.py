@@ -115,6 +115,14 @@ class CachedAnalyser:
     def providers(self) -> tuple[str, ...]:
         return self._analyser.providers
 
+    @property
+    def inner(self) -> Analyser:
+        return self._analyser
+
+    @property
+    def cache(self) -> EmbeddingCache:
+        return self._cache
+
     def analyse(self, image: RGB8) -> tuple[Face, ...]:
         pipeline = self.pipeline
         faces = self._cache.get(image, pipeline)

@@ -5,6 +5,7 @@ holds a checksum of everything else, because a safetensors file has none of its 
 
     boxes [N,4] f32   keypoints [N,5,2] f32   scores [N] f32   embeddings [N,D] f32
     pose [N,3] f32    quality [N,4] f32       crops [N,224,224,3] u8
+    lower [N] f32     of `Quality`, NaN where unknown; absent where it is unknown for all
 """
 
 from __future__ import annotations
@@ -48,9 +49,11 @@ def encode_faces(named: Sequence[tuple[str, Face]], pipeline: Pipeline, extra: d
         "scores": _stack([np.float32(f.score) for f in faces], ()),
         "embeddings": _stack([f.embedding for f in faces], (pipeline.dim,)),
         "pose": _stack([np.array(astuple(f.pose)) for f in faces], (3,)),
-        "quality": _stack([np.array(astuple(f.quality)) for f in faces], (4,)),
+        "quality": _stack([np.array(astuple(f.quality)[:4]) for f in faces], (4,)),
         "crops": _stack([f.crop for f in faces], (CROP_SIZE, CROP_SIZE, 3), np.uint8),
     }
+    if any(f.quality.lower is not None for f in faces):
+        arrays["lower"] = _stack([np.nan if f.quality.lower is None else f.quality.lower for f in faces], ())
     about = {
         "format": FORMAT,
         "pipeline": json.dumps(asdict(pipeline), sort_keys=True),
@@ -148,12 +151,20 @@ def _sound(arrays: Arrays, count: int, dim: int) -> bool:
         "quality": (count, 4),
         "crops": (count, CROP_SIZE, CROP_SIZE, 3),
     }
+    shapes |= {"lower": (count,)} if "lower" in arrays else {}
     if {k: a.shape for k, a in arrays.items()} != shapes:
         return False
     if any(a.dtype != (np.uint8 if k == "crops" else np.float32) for k, a in arrays.items()):
         return False
-    finite = all(np.isfinite(a).all() for k, a in arrays.items() if k != "crops")
+    finite = all(np.isfinite(a).all() for k, a in arrays.items() if k not in ("crops", "lower"))
+    if "lower" in arrays and not (np.isnan(arrays["lower"]) | (np.abs(arrays["lower"]) <= 1 + 1e-3)).all():
+        return False
     return finite and bool((np.linalg.norm(arrays["embeddings"], axis=1) > 1e-6).all())
+
+
+def _lower(arrays: Arrays, i: int) -> float | None:
+    value = float(arrays["lower"][i]) if "lower" in arrays else float("nan")
+    return None if value != value else value
 
 
 def _face(arrays: Arrays, i: int, rung: str) -> Face:
@@ -164,6 +175,6 @@ def _face(arrays: Arrays, i: int, rung: str) -> Face:
         embedding=arrays["embeddings"][i],
         crop=arrays["crops"][i],
         pose=Pose(*(float(v) for v in arrays["pose"][i])),
-        quality=Quality(*(float(v) for v in arrays["quality"][i])),
+        quality=Quality(*(float(v) for v in arrays["quality"][i]), lower=_lower(arrays, i)),
         rung=str(rung),
     )

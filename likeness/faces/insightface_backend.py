@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ModelMissingError
 from ..images import RGB8
@@ -45,6 +46,7 @@ class InsightFaceEngine:
         self._detector: Any = None
         self._recogniser: Any = None
         self.providers: tuple[str, ...] = ()
+        self.batchable = False
 
     def detect(self, image: RGB8, size: int) -> Detections:
         self._load()
@@ -54,13 +56,13 @@ class InsightFaceEngine:
             return NOTHING
         return Detections(boxes[:, :4].astype(np.float32), keypoints.astype(np.float32), boxes[:, 4].astype(np.float32))
 
-    def embed(self, image: RGB8, keypoints: Sequence[Vector]) -> Vector:
+    def side(self) -> int:
         self._load()
-        from insightface.utils.face_align import norm_crop
+        return int(self._recogniser.input_size[0])
 
-        side, picture = self._recogniser.input_size[0], _bgr(image)
-        crops = [norm_crop(picture, landmark=points, image_size=side) for points in keypoints]
-        return np.concatenate([self._recogniser.get_feat(crop) for crop in crops]).astype(np.float32)
+    def embed(self, crops: NDArray[np.uint8]) -> Vector:
+        self._load()
+        return np.concatenate([self._recogniser.get_feat(_bgr(crop)) for crop in crops]).astype(np.float32)
 
     def _load(self) -> None:
         with self._lock:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from ..images import RGB8
 from .face import Pose, Quality, Vector
 
+NOSE_LINE = 66 / 112  # of the template's height; the nose's tip is at 72, the mouth at 92
+
 
 def pose_of(keypoints: Vector) -> Pose:
     """Yaw and pitch index and roll of five points, float32 [5, 2]; 0, 0.5 and 0 where they fall together.
@@ -33,12 +35,26 @@ def pose_of(keypoints: Vector) -> Pose:
     )
 
 
-def quality_of(crop: RGB8, box: Vector, width: float, shape: tuple[int, ...]) -> Quality:
+def quality_of(crop: RGB8, box: Vector, width: float, shape: tuple[int, ...], lower: float | None = None) -> Quality:
     """`crop` is the 112 px aligned face, `width` that of the upright face in the picture, `shape` the picture's."""
     grey = grey_of(crop)
     return Quality(
-        single(width), single(laplacian_variance(grey)), single(float(grey.mean())), single(_clipped(box, shape))
+        single(width),
+        single(laplacian_variance(grey)),
+        single(float(grey.mean())),
+        single(_clipped(box, shape)),
+        None if lower is None else single(lower),
     )
+
+
+def lower_half_blanked(crop: RGB8) -> RGB8:
+    """The aligned face, uint8 [S, S, 3], from below the nose filled with its mean colour.
+
+    A recogniser that sees no difference saw nothing of a mouth before: a mask, a hand, a microphone.
+    """
+    blanked = crop.copy()
+    blanked[round(len(crop) * NOSE_LINE) :] = crop.reshape(-1, 3).mean(axis=0)
+    return blanked
 
 
 def single(value: float) -> float:

@@ -57,11 +57,17 @@ def test_create_list_show_and_score(call: Call, tmp_path: Path) -> None:
     assert code == 0 and "4 picture(s) added, 4 in all" in out
     assert "Mara Voss: 4 reference(s)" in call("list")[1]
     assert "trigger mara, class word woman, face model standin" in call("show", "mara_voss")[1]
-    code, out, _ = call("score", "mara_voss", SMILE, PICTURES[0], "--json")
+    code, out, _ = call("score", "mara_voss", SMILE, PICTURES[0], "--json", "--measure-drawn")
     told = json.loads(out)
     assert [s["name"] for s in told["scores"]] == [SMILE.name, PICTURES[0].name]
     assert all(-1 <= s["similarity"] <= 1 for s in told["scores"])
     assert told["scores"][1]["face"]["nearest_similarity"] == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_drawing_is_not_measurable_unless_asked_for(call: Call) -> None:
+    call("create", "Mara", *PICTURES)
+    code, out, _ = call("score", "mara", SMILE)
+    assert code == 1 and "not measurable: a drawn face" in out
 
 
 def test_calibrating_saves_the_band_that_score_uses(call: Call) -> None:
@@ -73,7 +79,7 @@ def test_calibrating_saves_the_band_that_score_uses(call: Call) -> None:
     told = json.loads(call("calibrate", "mara", "--json")[1])
     assert f"{told['threshold']:.3f} on (calibrated" in call("score", "mara", SMILE)[1]
     assert f"accepted from {told['threshold']:.3f} on, calibrated {told['date']}" in call("show", "mara")[1]
-    told = json.loads(call("score", "mara", SMILE, "--threshold", "0.99", "--json")[1])
+    told = json.loads(call("score", "mara", SMILE, "--threshold", "0.99", "--json", "--measure-drawn")[1])
     assert told["scores"][0]["verdict"] == "rejected" and told["threshold"] == 0.99
 
 
@@ -86,7 +92,8 @@ def test_calibrating_with_two_references_is_refused(call: Call) -> None:
 def test_identify_names_the_character_of_a_picture(call: Call, tmp_path: Path) -> None:
     assert call("identify", SMILE)[0] == 1, "an empty library"
     call("create", "Mara", *PICTURES)
-    code, out, _ = call("identify", SMILE, "--json")
+    assert "nobody known: a drawn face" in call("identify", SMILE)[1]
+    code, out, _ = call("identify", SMILE, "--json", "--measure-drawn")
     (row,) = json.loads(out)["faces"]
     assert (code, row["character"], row["picture"]) == (0, "mara", SMILE.name)
     assert "no such file" in call("identify", tmp_path / "gone.png")[1]

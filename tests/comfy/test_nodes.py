@@ -79,6 +79,7 @@ INTERFACE = {
             "threshold",
             "second_face_model",
             "look_model",
+            "drawn_faces",
             "provider",
             "backend",
         ],

@@ -10,7 +10,7 @@ from ..conftest import ROOT
 from .conftest import PHOTOS, Running
 from .graph_parts import graph
 
-
+DRAWN = {"drawn_faces": "measure"}  # the sample is drawn
 BETWEEN = 0.52  # the stand-in face model gives .530 to her own picture and .513 to somebody else's
 
 
@@ -24,14 +24,14 @@ def test_a_calibrated_band_and_a_threshold_by_hand_decide(server: Running) -> No
             "2": {"class_type": "LikenessCalibrateCharacter", "inputs": {"character": ["1", 0]}},
             "3": {"class_type": "LoadImage", "inputs": {"image": PHOTOS[0]}},
             "4": {"class_type": "LoadImage", "inputs": {"image": "tomas_reed.png"}},
-            "5": {"class_type": "LikenessScoreLikeness", "inputs": {"images": ["3", 0], "character": ["2", 0]}},
+            "5": {"class_type": "LikenessScoreLikeness", "inputs": {"images": ["3", 0], "character": ["2", 0]} | DRAWN},
             "6": {
                 "class_type": "LikenessScoreLikeness",
-                "inputs": {"images": ["4", 0], "character": ["2", 0], "threshold": BETWEEN},
+                "inputs": {"images": ["4", 0], "character": ["2", 0], "threshold": BETWEEN} | DRAWN,
             },
             "7": {
                 "class_type": "LikenessScoreLikeness",
-                "inputs": {"images": ["3", 0], "character": ["2", 0], "threshold": BETWEEN},
+                "inputs": {"images": ["3", 0], "character": ["2", 0], "threshold": BETWEEN} | DRAWN,
             },
         }
     )

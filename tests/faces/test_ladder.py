@@ -115,14 +115,20 @@ def test_the_box_around_a_turned_face_is_the_ellipses() -> None:
 
 
 class FakeEngine:
+    providers = ()
+    batchable = False
+
     def __init__(self, found: Detections, embeddings: np.ndarray) -> None:
         self.found, self.embeddings = found, embeddings
 
     def detect(self, image: np.ndarray, size: int) -> Detections:
         return self.found
 
-    def embed(self, image: np.ndarray, keypoints: list[np.ndarray]) -> np.ndarray:
-        return self.embeddings[: len(keypoints)]
+    def side(self) -> int:
+        return 112
+
+    def embed(self, crops: np.ndarray) -> np.ndarray:
+        return np.resize(self.embeddings, (len(crops), *self.embeddings.shape[1:]))
 
 
 def test_the_analyser_fills_every_field() -> None:

@@ -35,6 +35,22 @@ def test_equal_faces_give_equal_bytes() -> None:
     assert encode_faces(NAMED, PIPELINE) == encode_faces(NAMED, PIPELINE)
 
 
+def test_what_is_known_of_a_covered_face_comes_back_and_the_unknown_stays_unknown() -> None:
+    (name, first), second = NAMED[0], NAMED[1]
+    covered = replace(first, quality=replace(first.quality, lower=0.9375))
+    packed = decode_faces(encode_faces([(name, covered), second], PIPELINE))
+    assert packed is not None
+    assert [f.quality.lower for _, f in packed.named] == [0.9375, None]
+    assert b'"lower"' not in encode_faces(NAMED, PIPELINE), "files of faces nobody looked at stay as they were"
+
+
+@pytest.mark.parametrize("lower", [[0.5], [0.5, np.inf], [0.5, 3.0], [[0.5], [0.5]], np.zeros(2, np.float64)])
+def test_a_wrong_figure_for_covered_faces_makes_the_file_damaged(lower: object) -> None:
+    values = lower if isinstance(lower, np.ndarray) else np.array(lower, np.float32)
+    assert decode_faces(forged(arrays={"lower": values})) is None
+    assert decode_faces(forged(arrays={"lower": np.array([0.5, np.nan], np.float32)})) is not None
+
+
 def forged(about: dict[str, object] | None = None, arrays: dict[str, object] | None = None) -> bytes:
     """A file with a right checksum over other contents."""
     data = encode_faces(NAMED, PIPELINE)

@@ -41,7 +41,7 @@ ADA = character(0, 1, 2)
 
 
 def judge(**options: object) -> Judge:
-    return judge_for(ADA, FakeAnalyser(), **options)  # type: ignore[arg-type]
+    return judge_for(ADA, FakeAnalyser(), **{"gate": NeverDrawn(), **options})  # type: ignore[arg-type]
 
 
 def scores(*pictures: RGB8, by: Judge | None = None) -> list[Score]:
@@ -52,6 +52,16 @@ def scores(*pictures: RGB8, by: Judge | None = None) -> list[Score]:
 class AlwaysDrawn:
     def drawn(self, face: Face) -> bool:
         return True
+
+    def for_references(self, references: object) -> AlwaysDrawn:
+        return self
+
+
+class NeverDrawn(AlwaysDrawn):
+    """The pictures of these tests are plain squares, which the real gate takes for drawings."""
+
+    def drawn(self, face: Face) -> bool:
+        return False
 
 
 class FixedLook:
@@ -123,9 +133,18 @@ def test_a_profile_is_measurable_only_where_a_reference_shows_one() -> None:
     turned = replace(make_face(1, 5), pose=Pose(0.9, 0.5, 0))
     assert judge().score("x", [turned]).verdict == "not measurable"
     with_profile = replace(ADA, faces=(*ADA.faces, ReferenceFace("references/9.png", 1.0, turned)))
-    assert judge_for(with_profile, FakeAnalyser()).score("x", [turned]).verdict == "accepted"
+    assert judge_for(with_profile, FakeAnalyser(), gate=NeverDrawn()).score("x", [turned]).verdict == "accepted"
     beyond = replace(turned, pose=Pose(1.2, 0.5, 0))
-    assert judge_for(with_profile, FakeAnalyser()).score("x", [beyond]).verdict == "not measurable"
+    assert judge_for(with_profile, FakeAnalyser(), gate=NeverDrawn()).score("x", [beyond]).verdict == "not measurable"
+
+
+@pytest.mark.parametrize("lower", [0.97, 0.1])
+def test_a_character_who_always_wears_a_mask_is_measurable_with_it(lower: float) -> None:
+    masked = replace(make_face(1, 5), quality=replace(make_face(1).quality, lower=lower))
+    assert judge().score("x", [masked]).verdict == "not measurable"
+    faces = (*ADA.faces, ReferenceFace("references/9.png", 1.0, masked))
+    by = judge_for(replace(ADA, faces=faces), FakeAnalyser(), gate=NeverDrawn())
+    assert by.score("x", [masked]).verdict == "accepted"
 
 
 def test_a_picture_nearer_to_a_reference_than_they_are_to_one_another_is_called_a_copy() -> None:
@@ -139,6 +158,12 @@ def test_a_drawn_face_is_never_accepted_by_an_encoder_of_photos() -> None:
     (score,) = scores(face_picture(1, 0), by=judge(gate=AlwaysDrawn()))
     assert score.verdict == "not measurable" and "drawn" in score.reason
     assert score.similarity is None
+
+
+def test_a_drawn_face_is_measured_only_when_asked_and_with_a_warning() -> None:
+    (score,) = scores(face_picture(1, 0), by=judge(gate=AlwaysDrawn(), measure_drawn=True))
+    assert score.verdict == "accepted" and score.chosen is not None and score.chosen.drawn
+    assert "careful: a drawn face" in summary([score])
 
 
 @pytest.mark.parametrize(("same", "verdict"), [(True, "accepted"), (False, "rejected"), (None, "not measurable")])
@@ -163,7 +188,7 @@ def test_the_encoder_that_steers_is_flagged_and_a_second_one_gives_its_own_figur
     parts = replace(
         ADA, folder=None, pipeline=replace(PIPELINE, recogniser=""), faces=ADA.faces
     )  # of an unknown recogniser: taken as they are
-    by = judge_for(parts, FakeAnalyser(), second=second)
+    by = judge_for(parts, FakeAnalyser(), second=second, gate=NeverDrawn())
     assert not by.conditions
     by = replace(by, second_vector=make_face(1, 0, dialect=3).embedding)
     score = by.score("x", FakeAnalyser().analyse(face_picture(1, 0)), face_picture(1, 0))
@@ -192,7 +217,7 @@ def test_a_character_without_a_face_cannot_be_judged() -> None:
 
 def test_a_reference_of_weight_zero_is_never_the_nearest() -> None:
     rows = (ReferenceFace("a", 0.0, make_face(1, 0)), ReferenceFace("b", 1.0, make_face(1, 1)))
-    score = judge_for(replace(ADA, faces=rows), FakeAnalyser()).score("x", [make_face(1, 0)])
+    score = judge_for(replace(ADA, faces=rows), FakeAnalyser(), gate=NeverDrawn()).score("x", [make_face(1, 0)])
     assert score.chosen is not None and score.chosen.nearest == "b"
 
 

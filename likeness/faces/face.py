@@ -37,7 +37,7 @@ class Quality:
     brightness: float  # mean grey of the 112 px crop, 0..255
     clipped: float  # share of the box outside the picture, 0..1
     # Cosine to the embedding of the same crop with its lower half blanked; None where nobody looked. Bare faces of
-    # photos .42 to .79; near 1 the lower half held nothing to lose, near 0 the upper half nothing to keep.
+    # photos .20 to .73; near 1 the lower half held nothing to lose, near 0 the upper half nothing to keep.
     lower: float | None = None
 
 

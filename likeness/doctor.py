@@ -49,6 +49,8 @@ class Folders:
     loras: tuple[Path, ...] = ()
     clip_vision: tuple[Path, ...] = ()
     checkpoints: tuple[Path, ...] = ()
+    ccip: tuple[Path, ...] = ()
+    yunet: tuple[Path, ...] = ()
 
 
 def model_folders(models: Path) -> Folders:

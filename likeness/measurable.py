@@ -38,7 +38,7 @@ class Limits:
     sharpness: float = 60.0  # variance of the Laplacian of the 112 px crop, at least
     yaw: float = PROFILE_YAW  # |yaw index|, at most
     # `Quality.lower` of 126 bare faces under three recognisers: .47 to .72, .20 to .73, .27 to .70. With the lower half
-    # under one colour or a texture .78 to 1 (the two small recognisers: 50 to 100 % above .78), under a mask .63 to .95;
+    # under one colour or a texture .78 to 1 (two small recognisers: 50 to 100 % above .78), under a mask .63 to .95;
     # with the upper half gone .10 to .30 (small ones: up to .60). A covered mouth alone and most sunglasses pass.
     covered_below: float = 0.78  # above it the lower half held nothing to lose
     covered_above: float = 0.28  # below it the upper half held nothing that was kept

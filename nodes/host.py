@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import itertools
 import os
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import comfy.utils
@@ -18,18 +19,23 @@ import torch
 
 from ..likeness import images
 from ..likeness.assets import find_listed
-from ..likeness.character import state_digest
+from ..likeness.character import Character, state_digest
 from ..likeness.faces.cache import CachedAnalyser, EmbeddingCache
 from ..likeness.faces.drawn import DrawnGate, gate_for
 from ..likeness.faces.packs import FacePack, choose_second, find_pack, find_packs
 from ..likeness.hashes import FileHashes
 from ..likeness.library import Library
 
+if TYPE_CHECKING:
+    from ..likeness.scoring import LookMeasure
+    from ..likeness.style import ImageEmbedder
+
 AUTO = "auto"
 BACKENDS = ("likeness", "insightface")
-_FOLDERS = ("characters", "ipadapter", "insightface")  # ours, or registered by other packs too
+_FOLDERS = ("characters", "ipadapter", "insightface", "ccip", "yunet")  # ours, or registered by other packs too
 FACE_FILES = "face_embeddings"
 _hashes: list[FileHashes] = []  # at most one
+_ccip: dict[tuple[Any, str], Any] = {}  # (files, provider) -> the open model; at most one
 _analysers: dict[tuple[FacePack, str, str], CachedAnalyser] = {}  # the newest two: a pack holds up to 400 MB
 
 
@@ -124,7 +130,11 @@ def face_packs() -> tuple[FacePack, ...]:
 
 
 def _face_roots() -> list[Path]:
-    return [Path(p) for p in folder_paths.get_folder_paths("insightface")]
+    return _roots("insightface")
+
+
+def _roots(folder: str) -> list[Path]:
+    return [Path(p) for p in folder_paths.get_folder_paths(folder)]
 
 
 def analyser(pack_name: str = "", provider: str = "cpu", backend: str = BACKENDS[0]) -> CachedAnalyser:
@@ -147,6 +157,25 @@ def analyser(pack_name: str = "", provider: str = "cpu", backend: str = BACKENDS
 def drawn_gate(engine: CachedAnalyser) -> DrawnGate:
     """The gate that tells drawn faces; what its anchor is under a face model is kept beside the face cache."""
     return gate_for(engine.inner, _private_folder() / "faces")
+
+
+def look_for_drawn(character: Character, embedder: ImageEmbedder | None, provider: str = "cpu") -> LookMeasure | None:
+    """What compares drawn characters: CCIP where its files are, else the image encoder, else None."""
+    # Not at start-up: few characters are drawn.
+    from ..likeness.ccip import Ccip, find_ccip
+    from ..likeness.faces.yunet import YuNet, find_yunet
+    from ..likeness.looks import look_for
+
+    found, detector = find_ccip(_roots("ccip")), find_yunet(_roots("yunet"), _face_roots())
+    if found is not None and (found, provider) not in _ccip:
+        _ccip.clear()
+        _ccip[found, provider] = Ccip(found, provider)
+    return look_for(
+        character,
+        ccip=None if found is None else _ccip[found, provider],
+        embedder=embedder,
+        yunet=None if detector is None else partial(YuNet.open, detector, provider),
+    )
 
 
 def second_analyser(pack_name: str, first: str, provider: str = "cpu") -> CachedAnalyser:

@@ -10,6 +10,7 @@ from ..likeness.character import Character
 from ..likeness.faces.cache import CachedAnalyser
 from ..likeness.scoring import Judge, judge_for
 from . import host
+from .picture_encoder import PictureEncoder
 from .types import backend_input, face_model_input, provider_input
 
 NONE = "none"
@@ -82,5 +83,6 @@ def judge_of(
         second=second,
         gate=host.drawn_gate(engine),
         measure_drawn=drawn_faces != DRAWN_FACES[0],
+        look=host.look_for_drawn(character, None if look_model is None else PictureEncoder(look_model), provider),
     )
     return engine, judge

@@ -6,8 +6,11 @@ import argparse
 import logging
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
+from ..ccip import Ccip, find_ccip
+from ..character import Character
 from ..doctor import Folders, model_folders
 from ..errors import LikenessError
 from ..faces.analyser import OnnxAnalyser
@@ -15,7 +18,10 @@ from ..faces.cache import CachedAnalyser, EmbeddingCache
 from ..faces.drawn import DrawnGate, gate_for
 from ..faces.face import Analyser
 from ..faces.packs import find_pack
+from ..faces.yunet import YuNet, find_yunet
 from ..library import Library
+from ..looks import look_for
+from ..scoring import LookMeasure
 from .comfy import find_comfy
 
 log = logging.getLogger(__name__)
@@ -37,6 +43,15 @@ class Places:
     def drawn_gate(self, engine: Analyser) -> DrawnGate:
         """The gate that tells drawn faces under that face model."""
         return gate_for(engine.inner if isinstance(engine, CachedAnalyser) else engine, self.cache)
+
+    def look_for_drawn(self, character: Character, provider: str = "cpu") -> LookMeasure | None:
+        """CCIP, which compares drawn characters, where its files are."""
+        found, detector = find_ccip(self.folders.ccip), find_yunet(self.folders.yunet, self.folders.insightface)
+        return look_for(
+            character,
+            ccip=None if found is None else Ccip(found, provider),
+            yunet=None if detector is None else partial(YuNet.open, detector, provider),
+        )
 
     def analyser(self, pack: str = "", provider: str = "cpu", backend: str = "likeness") -> Analyser:
         """The face model of that name, the best installed for ""; answers are cached."""

@@ -33,6 +33,7 @@ def judge_of(arguments: argparse.Namespace, places: Places, name: str) -> tuple[
         second=second,
         gate=places.drawn_gate(engine),
         measure_drawn=arguments.measure_drawn,
+        look=places.look_for_drawn(character, arguments.provider),
     )
     return engine, judge
 

@@ -23,6 +23,11 @@ DRAWN = "a drawn face under an encoder of photos, to which drawn faces look alik
 class Gate(Protocol):
     """Tells drawn faces from photographed ones, for one recogniser: `faces.drawn.DrawnGate`."""
 
+    @property
+    def references_drawn(self) -> bool:
+        """Whether the character itself is drawn, as far as its references tell."""
+        ...
+
     def drawn(self, face: Face) -> bool: ...
 
     def for_references(self, references: Sequence[Face]) -> Gate:

@@ -151,7 +151,8 @@ class Judge:
         """The verdict on one picture. `picture` is needed for the second encoder and the look; never raises
         for what a picture shows."""
         if not faces:
-            look = self._look(picture, None)
+            drawn = self.gate is not None and self.gate.references_drawn
+            look = self._look(picture, None) if drawn else None
             if look is not None and look.same is not None:
                 return Score(name, "accepted" if look.same else "rejected", _look_reason(look), look=look)
             return Score(name, "not measurable", "no face was found in the picture", look=look)

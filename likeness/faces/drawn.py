@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 
 THRESHOLD = 1.75  # log odds from which a face counts as drawn: 1 % of measurable photos lie above
 MAX_LEAN = 3.0  # log odds that drawn references may add to a face of theirs
+SURE_LEAN = 1.0  # log odds from which a character counts as drawn; two and more sprites give 2 to 6
 CROWDING = 12.94  # weights of the sum: of the cosine,
 PAINT = (-0.8887, -34.58, 7.436, 0.0741)  # of `paint`,
 BIAS = 4.160  # and of every face
@@ -79,6 +80,11 @@ class DrawnGate:
         """Log odds, 0 to 3, that the references add to every face; 0 for photos and where none are given."""
         known = [odds for face in self._references if np.isfinite(odds := self.drawnness(face))]
         return float(np.clip(np.mean(known), 0.0, MAX_LEAN)) if known else 0.0
+
+    @property
+    def references_drawn(self) -> bool:
+        """Whether the references show a drawn character, so that looks can say more than a face encoder."""
+        return self.lean > SURE_LEAN
 
     def drawnness(self, face: Face) -> float:
         """Log odds that the face is drawn: 0 is even, photos lie near -2, sprites near 4; NaN without a crop."""

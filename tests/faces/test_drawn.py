@@ -93,6 +93,7 @@ def test_every_sprite_counts_as_drawn_once_its_references_do(gate: DrawnGate, se
         for face in faces:
             others = [f for f in faces if f is not face] or faces
             assert gate.for_references(others).drawn(face), who
+        assert gate.for_references(faces).references_drawn
 
 
 def test_sprites_count_as_drawn_without_references_but_for_one(gate: DrawnGate, seen: dict[str, list[Face]]) -> None:
@@ -112,6 +113,7 @@ def test_a_rendered_face_that_the_recogniser_can_tell_is_no_drawn_one(
     rendered = [face for name, faces in seen.items() if name.startswith("cgi_ai/") for face in faces]
     assert len(rendered) == 3
     assert not any(gate.for_references(rendered).drawn(face) for face in rendered)
+    assert not gate.for_references(rendered).references_drawn
 
 
 def test_two_drawn_characters_that_pass_for_one_person_never_do_so_unflagged(

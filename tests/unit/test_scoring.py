@@ -50,6 +50,8 @@ def scores(*pictures: RGB8, by: Judge | None = None) -> list[Score]:
 
 
 class AlwaysDrawn:
+    references_drawn = True
+
     def drawn(self, face: Face) -> bool:
         return True
 
@@ -59,6 +61,8 @@ class AlwaysDrawn:
 
 class NeverDrawn(AlwaysDrawn):
     """The pictures of these tests are plain squares, which the real gate takes for drawings."""
+
+    references_drawn = False
 
     def drawn(self, face: Face) -> bool:
         return False
@@ -177,7 +181,9 @@ def test_a_drawn_face_is_judged_by_ccip_and_never_by_mere_looks(same: bool | Non
     assert "CCIP difference 0.120" in summary(scores(face_picture(1, 0), by=by))
 
 
-def test_a_photo_is_not_judged_by_its_look() -> None:
+def test_a_photographed_character_is_not_judged_by_its_look() -> None:
+    (score,) = scores(empty_picture(), by=judge(look=FixedLook(True)))
+    assert score.verdict == "not measurable" and score.look is None
     (score,) = scores(face_picture(2, 0), by=judge(look=FixedLook(True)))
     assert score.verdict == "rejected" and score.chosen is not None and score.chosen.look is None
 

@@ -5,6 +5,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import host
 from .apply_character import ApplyCharacter
 from .apply_characters import ApplyCharacters
+from .best_of_n import BestOfN, BestOfNStep
 from .blend_characters import BlendCharacters
 from .calibrate_character import CalibrateCharacter
 from .character_prompt import CharacterPrompt
@@ -13,9 +14,12 @@ from .compile_identity import CompileIdentity
 from .create_character import CreateCharacter
 from .face_embedding import LoadFaceEmbedding, SaveFaceEmbedding
 from .faceid_options import FaceIDOptionsNode
+from .gate import LikenessGate
 from .load_character import LoadCharacter
+from .pick_best import PickBest
 from .place_character import PlaceCharacter
 from .score_likeness import ScoreLikeness
+from .seed import Seed
 
 NODES: list[type[io.ComfyNode]] = [
     CreateCharacter,
@@ -32,6 +36,11 @@ NODES: list[type[io.ComfyNode]] = [
     CharacterSampling,
     CalibrateCharacter,
     ScoreLikeness,
+    LikenessGate,
+    PickBest,
+    Seed,
+    BestOfN,
+    BestOfNStep,
 ]
 
 

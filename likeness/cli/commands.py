@@ -23,6 +23,8 @@ from ..faces.face import cosine, describe_engine
 from ..files import atomic_write
 from ..method import method_for
 from ..paths import slug_of
+from .best_of import add_options as best_of_options
+from .best_of import best_of
 from .compiling import compile_character
 from .demo import demo
 from .output import picture_files, say, slug_named
@@ -83,6 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     scored.add_argument("name")
     scored.add_argument("pictures", nargs="+", type=Path, help="pictures, or folders of pictures")
     _judge_options(scored)
+    retrying = command("best-of", best_of, "queue a graph with other seeds until enough pictures are accepted")
+    best_of_options(retrying)
+    _judge_options(retrying)
     calibrating = command("calibrate", calibrate_character, "find from which similarity on a picture shows a character")
     calibrating.add_argument("name")
     calibrating.add_argument("--dry-run", action="store_true", help="only say it; leave the profile as it is")

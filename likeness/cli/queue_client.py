@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -26,7 +27,8 @@ class Result:
 
     def images(self) -> list[dict[str, str]]:
         """All pictures in node order, each {"filename", "subfolder", "type"}."""
-        return [image for node in sorted(self.outputs, key=int) for image in self.outputs[node].get("images", [])]
+        nodes = sorted(self.outputs, key=lambda n: [int(part) for part in re.findall(r"\d+", n)])  # "12", "12.0.0.3"
+        return [image for node in nodes for image in self.outputs[node].get("images", [])]
 
 
 class QueueClient:

@@ -90,6 +90,18 @@ def atomic_write(path: Path, data: bytes) -> None:
             temp.unlink()
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Add `line` and a line end to a file, or begin it. A program that is killed may leave half a line; what was there
+    before stays whole. `line` holds no line end."""
+    make_folder(path.parent)
+    try:
+        with open(path, "ab", buffering=0) as f:
+            if f.write(line + b"\n") != len(line) + 1:
+                raise OSError(errno.ENOSPC, "only a part was written")
+    except OSError as error:
+        raise _failed("write", path, error) from error
+
+
 def _replace(source: Path, target: Path) -> None:
     for attempt in range(_REPLACE_TRIES):
         try:

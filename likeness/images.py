@@ -42,7 +42,8 @@ def decode(data: bytes, name: str = "image") -> RGB8:
                 _check_size(image, name)
                 source.strict = ImageFile.LOAD_TRUNCATED_IMAGES
                 image.load()
-                return _to_rgb8(ImageOps.exif_transpose(image))
+                ImageOps.exif_transpose(image, in_place=True)
+                return _to_rgb8(image)
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -97,13 +98,22 @@ def _to_rgb8(image: Image.Image) -> RGB8:
         canvas = Image.new("RGBA", rgba.size, (*BACKDROP, 255))
         canvas.alpha_composite(rgba)
         image = canvas
-    return np.array(image.convert("RGB"), dtype=np.uint8)
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"), dtype=np.uint8)
 
 
 def encode_png(pixels: RGB8) -> bytes:
     """uint8 [H, W, 3] -> PNG bytes without any metadata."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG", compress_level=4)
+    return out.getvalue()
+
+
+def encode_jpeg(pixels: RGB8, longest: int, quality: int = 82) -> bytes:
+    """uint8 [H, W, 3] -> JPEG bytes of at most `longest` px a side, without any metadata; `quality` 1..95."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((longest, longest), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=quality, optimize=True)
     return out.getvalue()
 
 

@@ -12,9 +12,11 @@ from torch import Tensor
 from ..likeness.character import Character
 from ..likeness.method import Recipe
 from ..likeness.profile import METHODS
+from ..likeness.sweep.plan import SweepPoint
 from . import faceid_files, host, on_model
 from .faceid_files import FaceIDFiles
 from .faceid_options import DEFAULTS, FaceIDOptions
+from .sweep_values import SweepType
 from .types import CharacterType, adapter_input, image_encoder_input, options_input
 
 log = logging.getLogger(__name__)
@@ -58,6 +60,12 @@ class ApplyCharacter(io.ComfyNode):
                     "a batch. The LoRA acts everywhere. For several characters use Place Character.",
                 ),
                 options_input(),
+                SweepType.Input(
+                    "sweep",
+                    optional=True,
+                    tooltip="From Sweep Values or Tune Strengths: replaces the strengths that are swept, and the LoRA "
+                    "file where files are.",
+                ),
             ],
             outputs=[
                 io.Model.Output("MODEL", display_name="model", tooltip="The model that draws the character."),
@@ -85,13 +93,15 @@ class ApplyCharacter(io.ComfyNode):
         image_encoder: str = host.AUTO,
         mask: Tensor | None = None,
         options: FaceIDOptions | None = None,
+        sweep: SweepPoint | None = None,
     ) -> io.NodeOutput:
         chosen = on_model.known_strengths(strengths)
         files = faceid_files.find(character, host.family_of(model), adapter, options or DEFAULTS)
-        recipe = on_model.recipe_for(character, files, method, chosen)
+        swept = None if sweep is None else sweep.render.cell
+        recipe = on_model.recipe_for(character, files, method, chosen, swept)
         lines = [on_model.heading(character, recipe)]
         if recipe.uses_lora:
-            lora = on_model.character_lora(character, recipe, lines)
+            lora = on_model.character_lora(character, recipe, lines, "" if swept is None else swept.lora_file)
             s = recipe.strengths
             model, clip = comfy.sd.load_lora_for_models(model, clip, lora, s.lora_model, s.lora_clip)
         if recipe.uses_faceid:

@@ -48,6 +48,7 @@ class Run:
         show = host.progress(self.best.limit)
         scores = score_images(named, self.engine, self.judge, lambda done: show(self.best.attempts))
         best = self.best.add(seed, [(s, p.cpu().clone()) for s, p in zip(scores, pictures, strict=True)])
+        _check_sizes([k.picture for k in best.kept])
         show(best.attempts)
         host.show_text(best.report(), self.node_id)
         later = replace(self, best=best)
@@ -65,11 +66,13 @@ class Run:
         """The best pictures; `like` has the size of a picture, for a placeholder."""
         chosen = self.best.chosen(only_accepted=self.when_empty != PASS)
         scores = tuple(k.score for k in chosen)
-        images = _stacked([k.picture for k in chosen]) if chosen else blocked()
+        images = torch.stack([k.picture for k in chosen]) if chosen else blocked()
         if not chosen and self.when_empty == PLACEHOLDER:
             images = grey(like, f"Best of N: {self.best.outcome()}")
             scores = (unreadable("placeholder", "no picture was accepted"),)
-        report = "\n".join([self.best.report(), *self.judge.notes()])
+        later = next_seed(self.seed, self.best.attempts)
+        more = [f"Seed {later} goes on after these."] if self.best.accepted < self.best.wanted else []
+        report = "\n".join([self.best.report(), *more, *self.judge.notes()])
         return io.NodeOutput(images, as_text([k.seed for k in chosen]), scores, self.best.attempts, report)
 
 
@@ -77,11 +80,11 @@ def _name(seed: int, index: int) -> str:
     return f"seed {seed}" if index == 0 else f"seed {seed}, picture {index + 1}"
 
 
-def _stacked(pictures: Sequence[torch.Tensor]) -> torch.Tensor:
+def _check_sizes(pictures: Sequence[torch.Tensor]) -> None:
+    """LikenessError as soon as two differ, before more is drawn in vain."""
     if len({p.shape for p in pictures}) > 1:
         sizes = ", ".join(sorted({f"{p.shape[1]} x {p.shape[0]}" for p in pictures}))
         raise LikenessError(f"The attempts differ in size ({sizes}), so they are no batch: fix the size in the graph.")
-    return torch.stack(list(pictures))
 
 
 def seed_node(nodes: Any, node_id: str) -> tuple[str, Link]:
@@ -154,6 +157,8 @@ class BestOfNStep(io.ComfyNode):
 
     @classmethod
     def execute(cls, run: list[Run], images: list[torch.Tensor]) -> io.NodeOutput:
+        if not isinstance(run[0], Run):
+            raise LikenessError("Best of N Step is a part of Best of N, which adds it by itself: use Best of N.")
         return run[0].advance(images)
 
 

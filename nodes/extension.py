@@ -11,6 +11,7 @@ from .calibrate_character import CalibrateCharacter
 from .character_prompt import CharacterPrompt
 from .character_sampling import CharacterSampling
 from .compile_identity import CompileIdentity
+from .consistency_report import ConsistencyReport
 from .create_character import CreateCharacter
 from .face_embedding import LoadFaceEmbedding, SaveFaceEmbedding
 from .faceid_options import FaceIDOptionsNode
@@ -20,6 +21,8 @@ from .pick_best import PickBest
 from .place_character import PlaceCharacter
 from .score_likeness import ScoreLikeness
 from .seed import Seed
+from .sweep_values import SweepValues
+from .tune_strengths import SweepRender, SweepRound, TuneStrengths
 
 NODES: list[type[io.ComfyNode]] = [
     CreateCharacter,
@@ -36,11 +39,16 @@ NODES: list[type[io.ComfyNode]] = [
     CharacterSampling,
     CalibrateCharacter,
     ScoreLikeness,
+    ConsistencyReport,
     LikenessGate,
     PickBest,
     Seed,
     BestOfN,
     BestOfNStep,
+    SweepValues,
+    TuneStrengths,
+    SweepRender,
+    SweepRound,
 ]
 
 

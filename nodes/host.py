@@ -62,6 +62,11 @@ def face_folder(form: str) -> Path:
     return Path(_reactor_folder() if form == "reactor" else folder_paths.get_folder_paths(FACE_FILES)[0])
 
 
+def output_folder() -> Path:
+    """Where ComfyUI puts what graphs make."""
+    return Path(folder_paths.get_output_directory())
+
+
 def library() -> Library:
     return Library([Path(p) for p in folder_paths.get_folder_paths("characters")])
 

@@ -18,6 +18,7 @@ from ..likeness.faces.packs import FACEID_RECOGNISER, known_model
 from ..likeness.lora_file import check_family
 from ..likeness.method import Recipe, as_method, as_preset, preset, resolve
 from ..likeness.profile import PRESETS
+from ..likeness.sweep.plan import Cell
 from . import faceid_files, host
 from .faceid_files import FaceIDFiles
 
@@ -64,22 +65,46 @@ def known_strengths(strengths: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def recipe_for(
-    character: Character, files: FaceIDFiles, method: str = host.AUTO, strengths: dict[str, Any] | None = None
+    character: Character,
+    files: FaceIDFiles,
+    method: str = host.AUTO,
+    strengths: dict[str, Any] | None = None,
+    swept: Cell | None = None,
 ) -> Recipe:
-    """The recipe for what the character has on the files' family, with the widget's choice of strengths."""
+    """The recipe for what the character has on the files' family, with the widget's choice of strengths.
+
+    `swept` replaces the strengths that a sweep varies. LikenessError where they would have no effect.
+    """
     chosen = dict(strengths or {"strengths": PROFILE})
     source = chosen.pop("strengths")
     settings = character.profile.settings(files.family)
-    return resolve(
+    by_hand = {k: float(v) for k, v in chosen.items() if v is not None} if source == CUSTOM else {}
+    overrides = by_hand | ({} if swept is None else swept.strengths)
+    recipe = resolve(
         settings,
         files.family,
-        has_lora=settings.lora is not None,
+        has_lora=settings.lora is not None or (swept is not None and bool(swept.lora_file)),
         has_faceid=files.usable,
         no_faceid=files.missing,
         method=as_method(method),
         preset_name=as_preset(source),
-        overrides={k: float(v) for k, v in chosen.items() if v is not None} if source == CUSTOM else None,
+        overrides=overrides or None,
     )
+    if swept is not None:
+        check_swept(swept, recipe)
+    return recipe
+
+
+def check_swept(cell: Cell, recipe: Recipe) -> None:
+    """LikenessError for a swept strength of something that the method does not use: all its pictures were alike."""
+    idle = [name for name in ("lora", "lora_file") if cell.get(name) is not None and not recipe.uses_lora]
+    face = ("faceid_weight", "faceid_weight_v2", "start")
+    idle += [name for name in face if cell.get(name) is not None and not recipe.uses_faceid]
+    if idle:
+        raise LikenessError(
+            f"The sweep varies {', '.join(idle)}, which method {recipe.method} does not use: leave that empty in Sweep "
+            "Values, or choose another method."
+        )
 
 
 def heading(character: Character, recipe: Recipe) -> str:
@@ -90,15 +115,16 @@ def _load_lora(path: Any) -> dict[str, Any]:
     return comfy.utils.load_torch_file(str(path), safe_load=True)
 
 
-def character_lora(character: Character, recipe: Recipe, lines: list[str]) -> dict[str, Any]:
-    """The state dict of the character's active LoRA."""
+def character_lora(character: Character, recipe: Recipe, lines: list[str], swept: str = "") -> dict[str, Any]:
+    """The state dict of the character's active LoRA, or of the file `swept`."""
     version = character.profile.settings(recipe.family).lora
-    if version is None:  # resolve() has refused the method then
+    if version is None and not swept:  # resolve() has refused the method then
         raise LikenessError(f"Character {character.slug!r} has no active LoRA for {recipe.family}.")
-    path = host.find_file("loras", version.file, f"The LoRA of character {character.slug!r},")
+    name = swept or (version.file if version else "")
+    path = host.find_file("loras", name, f"The LoRA of character {character.slug!r},")
     check_family(path, recipe.family)
-    s = recipe.strengths
-    lines.append(f"character LoRA {version.file} v{version.version}: model {s.lora_model:g}, clip {s.lora_clip:g}")
+    s, number = recipe.strengths, "" if swept or version is None else f" v{version.version}"
+    lines.append(f"character LoRA {name}{number}: model {s.lora_model:g}, clip {s.lora_clip:g}")
     return _load_lora(path)
 
 

@@ -18,6 +18,7 @@ from likeness.profile import (
     Reference,
     Sampling,
     Strengths,
+    SweepEvidence,
 )
 
 # ---- names
@@ -91,6 +92,32 @@ sampling = st.builds(
     height=_optional(st.integers(16, 16384)),
     denoise=_optional(shares),
 )
+_cosines = st.none() | st.floats(-1, 1)
+_distances = st.none() | st.floats(0, 2)
+evidence = st.builds(
+    SweepEvidence,
+    date=lines,
+    tool=lines,
+    rule=texts,
+    checkpoint=lines,
+    mode=st.sampled_from(["halving", "full"]),
+    cells=st.integers(1, 400),
+    renders=st.integers(1, 4000),
+    seeds=st.integers(1, 64),
+    prompts=st.integers(1, 16),
+    likeness=st.floats(-1, 1),
+    control_likeness=_cosines,
+    measurable=shares,
+    copies=st.integers(0, 4000),
+    prompt_score=_cosines,
+    control_prompt_score=_cosines,
+    variety=_distances,
+    control_variety=_distances,
+    variety_measure=lines,
+    face_model=lines,
+    conditioned=st.booleans(),
+    folder=lines,
+)
 settings_of_a_base = st.builds(
     BaseSettings,
     method=st.sampled_from(["auto", *METHODS]),
@@ -99,6 +126,7 @@ settings_of_a_base = st.builds(
     faceid=st.builds(FaceIDAssets, adapter=_optional(model_files), companion_lora=_optional(model_files)),
     strengths=strengths,
     sampling=sampling,
+    sweep=_optional(evidence),
 )
 checkpoints = st.builds(NamedCheckpoint, file=model_files, family=st.sampled_from(FAMILIES), purpose=lines)
 cosines = st.floats(-1, 1)

@@ -16,6 +16,8 @@ ALLOWED = (
     "nodes/*.py",
     "likeness/*.py",
     "likeness/faces/*.py",
+    "likeness/report/*.py",
+    "likeness/sweep/*.py",
     "faceid/*.py",
     "js/docs/*.md",
     "example_workflows/*.json",

@@ -14,6 +14,8 @@ from PIL import Image
 
 from likeness import images
 from likeness.cli import graphs
+from likeness.cli.graphs_score import best_of_n
+from likeness.cli.graphs_tune import Sweep, tune
 from likeness.faces.face import Face, Pose, Quality
 from likeness.render import labelled
 from likeness.scoring import FaceScore, Score
@@ -25,6 +27,8 @@ GRAPHS = {
     "portrait": graphs.portrait(),
     "lora_faceid_score": graphs.lora_faceid_score(),
     "two_characters": graphs.two_characters(),
+    "best_of_n": best_of_n(),
+    "tune_strengths": tune(graphs.Files(), Sweep(), graphs.Overrides()),
 }
 SIZE = 400  # px, square
 

@@ -19,8 +19,8 @@ from ..best_of import BestOf, Kept, next_seed
 from ..errors import LikenessError
 from ..faces.face import Analyser, describe_engine
 from ..files import atomic_write, read_limited
-from ..graph_key import digest
 from ..scoring import Judge, Score, describe, unreadable
+from ..sweep.graph_key import digest
 from .graphs import ApiGraph
 from .output import say
 from .own_server import show_seconds

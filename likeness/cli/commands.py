@@ -29,7 +29,9 @@ from .compiling import compile_character
 from .demo import demo
 from .output import picture_files, say, slug_named
 from .places import Places, places_of
+from .reporting import add_report_options, report_folder
 from .scoring import calibrate_character, identify_faces, score
+from .tuning import add_tune_options, tune_character
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -88,6 +90,9 @@ def _parser() -> argparse.ArgumentParser:
     retrying = command("best-of", best_of, "queue a graph with other seeds until enough pictures are accepted")
     best_of_options(retrying)
     _judge_options(retrying)
+    reporting = command("report", report_folder, "say how consistent a folder of pictures is, as JSON and a web page")
+    add_report_options(reporting)
+    _judge_options(reporting)
     calibrating = command("calibrate", calibrate_character, "find from which similarity on a picture shows a character")
     calibrating.add_argument("name")
     calibrating.add_argument("--dry-run", action="store_true", help="only say it; leave the profile as it is")
@@ -123,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     compiling.add_argument(
         "--server", metavar="URL", help="a ComfyUI that runs, e.g. http://127.0.0.1:8188; without it one is started"
     )
+    add_tune_options(command("tune", tune_character, "find the strengths that draw a character most alike, by ComfyUI"))
     command("doctor", _doctor, "say what is missing, where it was looked for, and what to do")
     demonstration = command("demo", demo, "run the sample character end to end")
     demonstration.add_argument("--out", type=Path, default=Path("demo"), help="folder for picture, score and report")

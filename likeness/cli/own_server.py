@@ -15,10 +15,20 @@ _KINDS = ("checkpoints", "loras", "ipadapter", "clip_vision", "insightface")
 
 
 def own_server(
-    comfy: Path, python: Path, base: Path, characters: Sequence[Path], folders: Folders | None, gpu: bool
+    comfy: Path,
+    python: Path,
+    base: Path,
+    characters: Sequence[Path],
+    folders: Folders | None,
+    gpu: bool,
+    output: Path | None = None,
 ) -> ComfyServer:
-    """A server, not started yet, with its files under `base`; without `folders` it has the models there alone."""
-    flags = ["--extra-model-paths-config", str(_extra_paths(base, characters, folders)), *([] if gpu else ["--cpu"])]
+    """A server, not started yet, with its files under `base`; without `folders` it has the models there alone.
+
+    `output`: where its pictures go, if not there.
+    """
+    flags = ["--output-directory", str(output)] if output else []
+    flags += ["--extra-model-paths-config", str(_extra_paths(base, characters, folders)), *([] if gpu else ["--cpu"])]
     env = {} if gpu else {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 2) // 2))}
     link_pack(base / "custom_nodes")
     return ComfyServer(comfy, python, base, flags, env)

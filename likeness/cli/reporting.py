@@ -56,7 +56,7 @@ def report_folder(arguments: argparse.Namespace, places: Places) -> int:
     files = files_for(arguments.out, arguments.html)
     if not arguments.folder.is_dir():
         raise LikenessError(f"There is no folder {arguments.folder}: check its name.")
-    shows = _Shows()
+    shows = Shows()
     try:
         engine, judge = judge_of(arguments, places, arguments.character)
         measures = Measures(engine, judge, _style(arguments, measures_engine=engine, judge=judge))
@@ -87,10 +87,10 @@ def _style(arguments: argparse.Namespace, measures_engine: Any, judge: Any) -> S
     return style_of_folder(Path(arguments.style), embedder, measures_engine.analyse)
 
 
-def _stopped(files: Files, shows: _Shows) -> int:
+def _stopped(files: Files, shows: Shows) -> int:
     shows.finish()
     kept = f" {shows.last.done:,} of {shows.last.total:,} are done." if shows.last is not None else ""
-    again = "give the same command again to go on"
+    again = "give the same command again"
     if files.journal.exists():
         again += f" (what is done is kept in {shlex.quote(str(files.journal))})"
     print(f"likeness: stopped.{kept} To go on, {again}.", file=sys.stderr)
@@ -103,7 +103,7 @@ def _text(made: Report, files: Files) -> str:
     return "\n".join([*lines, f"Wrote {files.json} and {files.html}."])
 
 
-class _Shows:
+class Shows:
     """How far it is: on a terminal one line that is written over, elsewhere a line now and then."""
 
     def __init__(self) -> None:

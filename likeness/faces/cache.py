@@ -12,6 +12,8 @@ import logging
 import threading
 from pathlib import Path
 
+import numpy as np
+
 from .. import __version__
 from ..errors import LikenessError, StorageError
 from ..files import atomic_write, delete_file, read_limited
@@ -27,7 +29,7 @@ SUFFIX = ".safetensors"
 def cache_key(image: RGB8, pipeline: Pipeline) -> str:
     """sha256 of shape, pixels (uint8 [H, W, 3]) and pipeline, hex."""
     h = hashlib.sha256(f"{image.shape[0]}x{image.shape[1]}x{image.shape[2]}:{image.dtype}:".encode())
-    h.update(image.tobytes())
+    h.update(np.ascontiguousarray(image).data)  # no copy; other threads run meanwhile
     h.update(pipeline.key().encode())
     return h.hexdigest()
 
@@ -124,12 +126,20 @@ class CachedAnalyser:
         return self._cache
 
     def analyse(self, image: RGB8) -> tuple[Face, ...]:
-        pipeline = self.pipeline
-        faces = self._cache.get(image, pipeline)
+        faces = self.known(image)
+        if faces is None:
+            faces = self._analyser.analyse(image)
+            self.keep(image, faces)
+        return faces
+
+    def known(self, image: RGB8) -> tuple[Face, ...] | None:
+        """What the cache has, counted as a hit or a miss; None where it has nothing."""
+        faces = self._cache.get(image, self.pipeline)
         with self._lock:
             self.hits += faces is not None
             self.misses += faces is None
-        if faces is None:
-            faces = self._analyser.analyse(image)
-            self._cache.put(image, pipeline, faces)
         return faces
+
+    def keep(self, image: RGB8, faces: tuple[Face, ...]) -> None:
+        """Put what `inner` found into the cache."""
+        self._cache.put(image, self.pipeline, faces)

@@ -1,0 +1,80 @@
+"""The graph that `likeness tune` queues, and a user's own graph made ready for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import LikenessError
+from .graphs import ApiGraph, Files, Graph, Link, Overrides, _sample
+
+VALUES, TUNE, LOAD = "LikenessSweepValues", "LikenessTuneStrengths", "LikenessLoadCharacter"
+NEGATIVE = "blurry, deformed"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Inputs of Sweep Values and Tune Strengths by name; what is not named keeps the node's default."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    tune: Mapping[str, Any] = field(default_factory=dict)
+    clip: str = ""  # text encoder file with a projection, and
+    clip_vision: str = ""  # its image encoder, as ComfyUI lists them, for the prompt score
+
+
+def tune(files: Files, sweep: Sweep, overrides: Overrides) -> ApiGraph:
+    """A character drawn with the strengths, seed and prompt of Sweep Values, and tuned."""
+    g = Graph()
+    checkpoint = g.add("CheckpointLoaderSimple", "Checkpoint", ckpt_name=files.checkpoint)
+    character: Link = [g.add(LOAD, "Load Character", character=files.character), 0]
+    values = g.add(VALUES, "Sweep Values", **sweep.values)
+    applied = g.add(
+        "LikenessApplyCharacter",
+        "Apply Character",
+        model=[checkpoint, 0],
+        clip=[checkpoint, 1],
+        character=character,
+        strengths="profile",
+        method="auto",
+        adapter=files.adapter,
+        image_encoder=files.image_encoder,
+        sweep=[values, 0],
+    )
+    words = g.add(
+        "LikenessCharacterPrompt", "Character Prompt", character=character, text=[values, 7], negative=NEGATIVE
+    )
+    positive = g.add("CLIPTextEncode", "Positive", clip=[applied, 1], text=[words, 0])
+    negative = g.add("CLIPTextEncode", "Negative", clip=[applied, 1], text=[words, 1])
+    guided: list[Link] = [[applied, 0], [positive, 0], [negative, 0]]
+    picture = _sample(g, files, checkpoint, character, guided, [values, 6], overrides)
+    seen = _encoders(g, sweep)
+    g.add(TUNE, "Tune Strengths", image=picture, sweep=[values, 0], character=character, **seen, **sweep.tune)
+    return g.nodes
+
+
+def _encoders(g: Graph, sweep: Sweep) -> dict[str, Link]:
+    found: dict[str, Link] = {}
+    if sweep.clip:
+        found["clip"] = [g.add("CLIPLoader", "Text encoder", clip_name=sweep.clip, type="stable_diffusion"), 0]
+    if sweep.clip_vision:
+        found["clip_vision"] = [g.add("CLIPVisionLoader", "Image encoder", clip_name=sweep.clip_vision), 0]
+    return found
+
+
+def filled(graph: ApiGraph, character: str, sweep: Sweep) -> ApiGraph:
+    """A user's graph with this character and these settings. LikenessError unless it holds what tuning needs."""
+    for kind in (VALUES, TUNE):
+        count = sum(node.get("class_type") == kind for node in graph.values())
+        if count != 1:
+            raise LikenessError(f"The graph holds {count} nodes {kind}: it needs one (export it in API format).")
+    changes = {VALUES: dict(sweep.values), TUNE: dict(sweep.tune), LOAD: {"character": character}}
+    return {
+        node_id: {**node, "inputs": {**node["inputs"], **changes.get(node["class_type"], {})}}
+        for node_id, node in graph.items()
+    }
+
+
+def tune_node(graph: ApiGraph) -> str:
+    """Id of its Tune Strengths node."""
+    return next(node_id for node_id, node in graph.items() if node["class_type"] == TUNE)

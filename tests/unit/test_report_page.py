@@ -1,0 +1,173 @@
+"""The page and the JSON of a report."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from likeness import images
+from likeness.errors import LikenessError
+from likeness.report.chart import chart
+from likeness.report.document import Report, to_json
+from likeness.report.finish import files_for, pictures_below, pictures_of, save
+from likeness.report.folder import LeftOut
+from likeness.report.measure import Measured, measure_folder
+from likeness.report.page import MAX_LEFT_OUT, to_html
+from likeness.report.plots import histogram_plot, similarity_axis, strip_plot, yaw_plot
+from likeness.report.words import advice
+
+from .report_pictures import ADA, BEN, measures, report_of, row
+from .report_pictures import save as save_picture
+
+EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+
+
+class Reader(HTMLParser):
+    """Everything in a page that could load or run something, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.links: list[str] = []
+        self.handlers: list[str] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+        self.links += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def page(report: Report, **options: object) -> str:
+    return to_html(report, advice(report), **options).decode("utf-8")  # type: ignore[arg-type]
+
+
+def some(count: int = 20) -> Measured:
+    rows = [row(f"{'ab'[i % 2]}/{i:03d}.png", i / count, yaw=i / count - 0.5) for i in range(count)]
+    return Measured(tuple(rows), (LeftOut("broken.png", "the picture is damaged"),))
+
+
+def test_a_page_is_whole_and_loads_nothing() -> None:
+    told = page(report_of(some(), "folder"), thumbnail=lambda r: b"\xff\xd8jpeg")
+    read = Reader(told)
+    assert read.open == [] and not read.handlers
+    assert read.tags & {"script", "link", "iframe", "object", "embed", "form", "base"} == set()
+    assert read.links and all(link.startswith("data:image/jpeg;base64,") for link in read.links)
+    assert "url(" not in told and "@import" not in told and "http:" not in told
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', told)
+    assert policy is not None and "default-src &#x27;none&#x27;" in policy[1]
+
+
+def test_every_text_of_a_stranger_is_escaped() -> None:
+    rows = (row(f"{EVIL}.png", 0.5, nearest=EVIL, copy=True), replace(row("b.png", None), reason=EVIL))
+    report = report_of(Measured(rows, (LeftOut(EVIL, EVIL),)), "x=(.*)")
+    told = replace(report.about, title=EVIL, character=EVIL, source=EVIL, notes=(EVIL,), second=EVIL, style=EVIL)
+    read = Reader(page(replace(report, about=told)))
+    assert "script" not in read.tags and "img" not in read.tags and not read.handlers and not read.links
+    assert sum("<script>alert(1)</script>" in text for text in read.text) >= 8
+
+
+def test_the_page_of_ten_thousand_pictures_stays_small() -> None:
+    rng = np.random.default_rng(1)
+    rows = [row(f"run/{i:05d}.png", float(s), yaw=float(s) - 0.5) for i, s in enumerate(rng.random(10_000))]
+    left_out = tuple(LeftOut(f"broken/{i}.png", "broken") for i in range(1000))
+    report = report_of(Measured(tuple(rows), left_out), "folder", r"one=(\d+)")
+    told = page(report, thumbnail=lambda r: bytes(6000))
+    assert len(told) < 800_000
+    assert f"and {1000 - MAX_LEFT_OUT} more" in told and "groups in the JSON file" in told
+    assert len(json.loads(to_json(report, []))["pictures"]) == 10_000
+
+
+@pytest.mark.parametrize("measured", [Measured(()), Measured((row("a.png", None, yaw=None),)), Measured((row(),))])
+def test_a_report_of_little_is_whole(measured: Measured) -> None:
+    report = report_of(measured, "folder")
+    assert Reader(page(report)).open == []
+    assert chart(report).shape == (540, 960, 3)
+    json.loads(to_json(report, advice(report)))
+
+
+def test_plots_are_well_formed_and_stay_inside() -> None:
+    report = report_of(some(), "folder")
+    limits = similarity_axis(report)
+    for svg in (histogram_plot(report), yaw_plot(report), strip_plot(report.tables[0].groups, limits, 0.4)):
+        root = ElementTree.fromstring(svg)
+        width, height = map(float, root.attrib["viewBox"].split()[2:])
+        for element in root.iter():
+            for key, limit in (("x", width), ("x1", width), ("cx", width), ("y", height), ("cy", height)):
+                assert 0 <= float(element.get(key, 0)) <= limit
+
+
+@pytest.mark.parametrize("values", [[-1.0, 1.0], [0.5], [-0.31, -0.3], [0.0, 0.0]])
+def test_plots_take_any_range(values: list[float]) -> None:
+    report = report_of(Measured(tuple(row(f"{i}.png", v) for i, v in enumerate(values))))
+    low, high = similarity_axis(report)
+    assert -1 <= low < high <= 1
+    ElementTree.fromstring(histogram_plot(report))
+    chart(report)
+
+
+def test_the_json_has_sorted_keys_no_path_and_no_embedding(tmp_path: Path) -> None:
+    save_picture(tmp_path / "deep" / "a.png", ADA)
+    save_picture(tmp_path / "b.png", BEN)
+    (tmp_path / "c.png").touch()
+    report = report_of(measure_folder(tmp_path, measures()), "folder")
+    text = to_json(report, advice(report)).decode()
+    values = json.loads(text)
+    assert list(values) == sorted(values) and values["schema"] == 1
+    assert str(tmp_path) not in text and "embedding" not in text
+    assert values["summary"]["consistency_rate"] == 0.5 and values["summary"]["not_readable"] == 1
+    assert [p["name"] for p in values["pictures"]] == ["b.png", "deep/a.png"]
+    assert values["pictures"][1]["groups"] == {"folder": "deep"}
+    assert not re.search(r"(-?\d\.\d+,\s*){40}", text)
+
+
+def test_both_files_are_written_with_thumbnails(tmp_path: Path) -> None:
+    for i in range(3):
+        save_picture(tmp_path / "in" / f"{i}.png", ADA, i)
+    report = report_of(measure_folder(tmp_path / "in", measures()))
+    (tmp_path / "in" / "0.png").unlink()
+    files = files_for(tmp_path / "out" / "report.json")
+    save(report, files, pictures_below(tmp_path / "in"))
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
+    assert files.html.read_text(encoding="utf-8").count("data:image/jpeg") == 2
+
+
+def test_the_page_lies_beside_the_json_unless_told() -> None:
+    assert files_for(Path("x/r.json")).html == Path("x/r.html")
+    assert files_for(Path("x/r")).html == Path("x/r.html")
+    assert files_for(Path("r.json"), Path("p.htm")).html == Path("p.htm")
+    with pytest.raises(LikenessError, match="file name"):
+        files_for(Path("/"))
+
+
+def test_a_thumbnail_is_a_small_jpeg_without_metadata() -> None:
+    data = images.encode_jpeg(np.full((400, 900, 3), 200, np.uint8), 160)
+    with Image.open(io.BytesIO(data)) as image:
+        assert (image.format, image.size) == ("JPEG", (160, 71)) and "exif" not in image.info
+    assert images.decode(data).shape == (71, 160, 3)
+
+
+def test_thumbnails_of_a_batch_are_found_by_name() -> None:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    find = pictures_of(["image 1"], [pixels])
+    assert find(row("image 1")) is pixels and find(row("image 2")) is None

@@ -70,7 +70,7 @@ def report_folder(arguments: argparse.Namespace, places: Places) -> int:
         made = build(told, measured, groupings, settings_below(arguments.folder), max(arguments.top, 0))
         save(made, files, pictures_below(arguments.folder))
     except KeyboardInterrupt:
-        return _stopped(files, shows)
+        return _stopped(files, shows, arguments.no_resume)
     journal.remove()
     say(arguments, _text(made, files), json.loads(to_json(made, advice(made))))
     return int(made.tally.rate is None)
@@ -87,10 +87,10 @@ def _style(arguments: argparse.Namespace, measures_engine: Any, judge: Any) -> S
     return style_of_folder(Path(arguments.style), embedder, measures_engine.analyse)
 
 
-def _stopped(files: Files, shows: Shows) -> int:
+def _stopped(files: Files, shows: Shows, anew: bool) -> int:
     shows.finish()
     kept = f" {shows.last.done:,} of {shows.last.total:,} are done." if shows.last is not None else ""
-    again = "give the same command again"
+    again = "give the same command again" + (" without --no-resume" if anew else "")
     if files.journal.exists():
         again += f" (what is done is kept in {shlex.quote(str(files.journal))})"
     print(f"likeness: stopped.{kept} To go on, {again}.", file=sys.stderr)

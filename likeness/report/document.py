@@ -81,6 +81,7 @@ class Report:
     values: tuple[tuple[str, ...], ...]  # of every row its group in every table
     worst: tuple[Row, ...]  # least alike first; measurable ones
     best: tuple[Row, ...]
+    outside: tuple[str, ...] = ()  # names of pictures that are links to files outside the folder
 
 
 def about(
@@ -136,6 +137,7 @@ def build(
         tuple(values),
         tuple(worst),
         tuple(best),
+        measured.outside,
     )
 
 
@@ -181,6 +183,7 @@ def to_json(report: Report, advice: Sequence[str]) -> bytes:
         "worst": [shown(r.name) for r in report.worst],
         "best": [shown(r.name) for r in report.best],
         "pictures": [_row(report, i) for i in range(len(report.rows))],
+        "links_outside": [shown(name) for name in report.outside],
         "not_readable": [{"name": shown(x.name), "reason": x.reason} for x in report.left_out],
     }
     return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"

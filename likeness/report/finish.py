@@ -37,7 +37,12 @@ def files_for(out: Path, html: Path | None = None) -> Files:
     """The page lies beside the JSON where no other place is given."""
     if not out.name:
         raise LikenessError(f"{out} is a folder: give a file name, for example report.json.")
-    return Files(out, html or out.with_name(f"{out.name.removesuffix('.json')}.html"))
+    files = Files(out, html or out.with_name(f"{out.name.removesuffix('.json')}.html"))
+    if taken := next((path for path in (files.json, files.html) if path.is_dir()), None):
+        raise LikenessError(f"{taken} is a folder: give a file name, for example report.json.")
+    if files.json == files.html:
+        raise LikenessError(f"{out} cannot be both the JSON and the page: give two names.")
+    return files
 
 
 def now() -> str:

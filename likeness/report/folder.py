@@ -1,7 +1,8 @@
 """Which files below a folder are pictures.
 
-Subfolders are included. A link to a file counts as that file. A link to a folder is left out and listed, so that
-nothing is counted twice and no circle is walked.
+Subfolders are included. A link to a file outside the folder counts as that file, once, and is named as such; one to a
+file that counts already, and one to a folder, is left out and listed. So nothing is counted twice and no circle is
+walked.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Listing:
 
     pictures: tuple[str, ...]  # below the folder, with '/'
     left_out: tuple[LeftOut, ...]
+    outside: tuple[str, ...] = ()  # of the pictures those that are links to files outside the folder
 
 
 def shown(name: str) -> str:
@@ -61,11 +63,46 @@ def list_pictures(folder: Path, check: Callable[[], None] = lambda: None) -> Lis
         raise StorageError(f"There is no folder {folder}: check its name.")
     found: list[str] = []
     left_out: list[LeftOut] = []
-    waiting = [""]
+    waiting, walked = [""], set[tuple[int, int]]()
     while waiting:
         check()
-        waiting += _look_into(folder, waiting.pop(), found, left_out)
-    return Listing(tuple(sorted(found, key=os.fsencode)), tuple(sorted(left_out, key=lambda x: os.fsencode(x.name))))
+        below = waiting.pop()
+        if _is_new(folder / below, walked):
+            waiting += _look_into(folder, below, found, left_out)
+        else:
+            left_out.append(LeftOut(f"{below}/", "the same folder as another one, by a junction or a mount"))
+    pictures, outside = _without_twins(folder, sorted(found, key=os.fsencode), left_out)
+    return Listing(pictures, tuple(sorted(left_out, key=lambda x: os.fsencode(x.name))), outside)
+
+
+def _is_new(folder: Path, walked: set[tuple[int, int]]) -> bool:
+    """Whether a folder was not walked before; a junction of Windows is no link and may lead in a circle."""
+    try:
+        about = folder.stat()
+    except OSError:
+        return True  # reading it tells why
+    known = (about.st_dev, about.st_ino) in walked and about.st_ino != 0
+    walked.add((about.st_dev, about.st_ino))
+    return not known
+
+
+def _without_twins(folder: Path, names: list[str], left_out: list[LeftOut]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names without links to a file that counts already, and those of them that lead outside."""
+    links = {name for name in names if (folder / name).is_symlink()}
+    targets = {os.path.realpath(folder / name): name for name in names if name not in links} if links else {}
+    base, kept, outside = os.path.realpath(folder), [], []
+    for name in names:
+        target = os.path.realpath(folder / name) if name in links else ""
+        if name in links and not Path(target).exists():
+            left_out.append(LeftOut(name, "a link that leads to no file"))
+        elif name in links and target in targets:
+            left_out.append(LeftOut(name, f"a link to {shown(targets[target])}, which counts already"))
+        else:
+            kept.append(name)
+            if name in links:
+                targets[target] = name
+                outside += [name] if not target.startswith(os.path.join(base, "")) else []
+    return tuple(kept), tuple(outside)
 
 
 def _look_into(folder: Path, below: str, found: list[str], left_out: list[LeftOut]) -> list[str]:

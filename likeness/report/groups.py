@@ -1,12 +1,14 @@
 """Which pictures belong together: by folder, by a pattern in their name, or by the settings they were drawn with.
 
 A pattern may come from a workflow of somebody else, and Python cannot stop a search. So a pattern is short, has at
-most three repeats, none of them of a bracket, and is tried on a short name: the worst one takes a second.
+most three repeats, none of them of a bracket, the fewer alternatives the more repeats, and is tried on a short
+name: the worst one takes a quarter of a second.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,8 +19,9 @@ from .settings import SETTINGS, Reader
 MAX_GROUPINGS = 6
 NONE = "(none)"
 TOP = "(top folder)"
-_MAX_PATTERN, _MAX_PATH, _MAX_VALUE, _MAX_REPEATS, _MAX_CHOICES = 100, 160, 120, 3, 4
-_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?(?::|i\))|\(\?|\{[\d,]*\}|.", re.DOTALL)
+_MAX_PATTERN, _MAX_PATH, _MAX_VALUE, _MAX_REPEATS = 100, 160, 120, 3
+_MAX_CHOICES = (12, 12, 4, 0)  # alternatives beside 0, 1, 2 and 3 repeats: each multiplies the time of the other
+_TOKEN = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?(?::|i\)|P<\w+>)|\(\?|\{[\d,]*\}|.", re.DOTALL)
 _NAME = re.compile(r"[A-Za-z][\w -]{0,39}")
 
 
@@ -41,7 +44,12 @@ class Grouping:
         found = self.pattern.search(shown(name)[-_MAX_PATH:])
         if found is None:
             return NONE
-        return (found.group(1 if found.re.groups else 0) or NONE)[:_MAX_VALUE]
+        return (found.group(_group(found.re)) or NONE)[:_MAX_VALUE]
+
+
+def _group(pattern: re.Pattern[str]) -> int:
+    """The named bracket, else the first, else the whole match."""
+    return min(pattern.groupindex.values(), default=min(pattern.groups, 1))
 
 
 def parse_groupings(texts: Sequence[str]) -> tuple[Grouping, ...]:
@@ -71,8 +79,10 @@ def _compiled(text: str) -> re.Pattern[str]:
     why = _why_slow(text)
     if not why:
         try:
-            return re.compile(text, re.DOTALL)
-        except (re.error, OverflowError, RecursionError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", FutureWarning)  # "[[", which a later Python reads otherwise
+                return re.compile(text, re.DOTALL)
+        except (re.error, OverflowError, RecursionError, FutureWarning) as error:
             why = str(error)
     raise LikenessError(f"The pattern {quoted(text)} cannot be used: {why}.")
 
@@ -84,7 +94,9 @@ def _why_slow(text: str) -> str:
     repeats, choices, before = 0, 0, ""
     for token in _TOKEN.findall(text):
         if token == "(?" or (token[0] == "\\" and token[1:].isdigit()):
-            return "of the forms with a question mark in a bracket only (?:...) and (?i) may stand, and no \\1"
+            return (
+                "of the forms with a question mark in a bracket only (?:...), (?P<name>...), (?i) may stand, and no \\1"
+            )
         if token in ("*", "+", "?") or token.startswith("{"):
             if before == ")":
                 return "a bracket must not be repeated"
@@ -92,8 +104,9 @@ def _why_slow(text: str) -> str:
             token = token[-1]
         choices += token == "|"
         before = token
-    if repeats > _MAX_REPEATS or choices > _MAX_CHOICES:
-        return f"it may have {_MAX_REPEATS} repeats and {_MAX_CHOICES} alternatives"
+    if repeats > _MAX_REPEATS or choices > _MAX_CHOICES[repeats]:
+        some = ", ".join(f"{n} with {i}" for i, n in enumerate(_MAX_CHOICES))
+        return f"it may have {_MAX_REPEATS} repeats, and as many alternatives ({some})"
     return ""
 
 

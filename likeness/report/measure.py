@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -15,7 +16,7 @@ import numpy as np
 
 from .. import __version__, images
 from ..calibration import reference_digest
-from ..errors import LikenessError
+from ..errors import ImageError, LikenessError
 from ..faces.face import Analyser
 from ..images import RGB8
 from ..scoring import Judge, Score
@@ -79,6 +80,7 @@ class Measured:
 
     rows: tuple[Row, ...]
     left_out: tuple[LeftOut, ...] = ()
+    outside: tuple[str, ...] = ()  # of the rows those that are links to files outside the folder
 
 
 @dataclass
@@ -91,6 +93,8 @@ class _File:
 
     def load(self) -> RGB8:
         self.stamp = stamp_of(self.path)
+        if self.stamp is not None and self.stamp.size == 0 and self.path.is_file():
+            raise ImageError(f"{self.path.name}: the file is empty: save or download it again.")
         return images.read(self.path)
 
 
@@ -167,7 +171,8 @@ def measure_folder(
             run.receive(found)
             progress(run.progress(total, resumed))
     rows = (run.rows[name] for name in listing.pictures if name in run.rows)
-    return Measured(tuple(rows), tuple(run.left_out))
+    left_out = sorted(run.left_out, key=lambda x: os.fsencode(x.name))
+    return Measured(tuple(rows), tuple(left_out), tuple(name for name in listing.outside if name in run.rows))
 
 
 def _not_yet(run: _Run, names: Iterable[str], check: Callable[[], None]) -> Iterator[str]:

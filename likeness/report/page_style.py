@@ -53,6 +53,7 @@ details{margin-top:10px}summary{cursor:pointer;color:var(--faint)}
 footer{margin-top:48px;border-top:1px solid var(--line);padding-top:14px;color:var(--faint);font-size:13px}
 @media (max-width:640px){.tiles{grid-template-columns:1fr 1fr}main{padding:24px 16px}}
 @media print{:root{color-scheme:light;--paper:#fff;--card:#fff;--ink:#000;--faint:#444;--line:#ccc;--good:#26708c;
---low:#b8692f;--none:#888;--band:#000}main{max-width:none;padding:0}h2{break-after:avoid}svg,tr{break-inside:avoid}
+--low:#b8692f;--none:#888;--band:#000}main{max-width:none;padding:0}
+.wide{overflow:visible}th,td{white-space:normal;padding:4px 6px}h2{break-after:avoid}svg,tr{break-inside:avoid}
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """

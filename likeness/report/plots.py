@@ -47,7 +47,7 @@ def histogram_plot(report: Report) -> str:
     parts = [*_frame(x, 18, base, "similarity (cosine)"), _band(x, report.about.band, 18, base)]
     for edge, count in bins:
         if count:
-            top = base - (base - 34) * count / most
+            top = base - (base - 48) * count / most
             width = x(edge + BIN) - x(edge) - 2
             kind = "bar" if edge + BIN / 2 >= report.about.band else "bar low"
             title = f"<title>{edge:.2f} to {edge + BIN:.2f}: {count}</title>"

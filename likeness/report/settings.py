@@ -13,12 +13,15 @@ import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
 SETTINGS = ("lora", "lora_strength", "faceid_weight", "checkpoint", "seed", "prompt")
 MAX_GRAPH = 1 << 20  # bytes
 _MAX_CHUNKS, _MAX_NODES, _MAX_LINKS, _MAX_VALUE, _MAX_VALUES = 64, 2000, 32, 120, 4
+_MAX_SAMPLERS = 8
+_PLAIN = ("value", "seed", "noise_seed")  # what a node that only gives a value calls it
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _LORA = ("LoraLoader", "LoraLoaderModelOnly")
 _FROM: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # setting -> node classes, their inputs
@@ -44,7 +47,7 @@ def read_settings(path: Path) -> dict[str, str]:
 
 def settings_of(text: bytes) -> dict[str, str]:
     """The same of the JSON."""
-    graph = _graph(text)
+    graph = _drawn(_graph(text))
     if not graph:
         return {}
     found = {name: _values(graph, *_FROM[name]) for name in _FROM} | {"prompt": _prompt(graph)}
@@ -86,6 +89,19 @@ def _graph(text: bytes) -> Graph:
     return {key: node for key, node in nodes.items() if isinstance(node.get("inputs"), dict)}
 
 
+def _drawn(graph: Graph) -> Graph:
+    """The nodes that a saving node depends on: what lies beside them drew nothing. All of them where none saves."""
+    waiting = [key for key, node in graph.items() if "save" in str(node.get("class_type"))[:100].lower()]
+    needed: set[str] = set()
+    while waiting:
+        key = waiting.pop()
+        if key not in needed:
+            needed.add(key)
+            links = (v[0] for v in graph[key]["inputs"].values() if _linked(graph, v) is not None)
+            waiting += [other for other in links if other not in needed]
+    return {key: node for key, node in graph.items() if key in needed} if needed else graph
+
+
 def _whole(digits: str) -> int | str:
     return int(digits) if len(digits) < 25 else digits
 
@@ -104,7 +120,7 @@ def _told(graph: Graph, value: object) -> str:
     """A text or number as text; of a link, what a node with one plain value gives, as Primitive nodes do."""
     node = _linked(graph, value)
     if node is not None:
-        value = node["inputs"].get("value")
+        value = next((node["inputs"][name] for name in _PLAIN if name in node["inputs"]), None)
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         return ""
     return " ".join((f"{value:g}" if isinstance(value, float) else str(value)[:1000]).split())[:_MAX_VALUE]
@@ -118,12 +134,17 @@ def _linked(graph: Graph, value: object) -> Graph | None:
 
 def _prompt(graph: Graph) -> str:
     """The positive prompt: the first text upstream of a sampler's "positive"."""
-    for node in graph.values():
-        if "positive" in node["inputs"] and "seed" in {k.removeprefix("noise_") for k in node["inputs"]}:
-            text = next(_texts(graph, node["inputs"]["positive"]), "")
-            if text:
-                return text
+    for inputs in islice((n["inputs"] for n in graph.values() if _samples(n["inputs"])), _MAX_SAMPLERS):
+        guider = _linked(graph, inputs.get("guider"))
+        source = inputs if guider is None else guider["inputs"]
+        text = next(_texts(graph, source.get("positive", source.get("conditioning"))), "")
+        if text:
+            return text
     return ""
+
+
+def _samples(inputs: dict[str, Any]) -> bool:
+    return ("positive" in inputs or "guider" in inputs) and any(k in inputs for k in ("seed", "noise_seed", "noise"))
 
 
 def _texts(graph: Graph, link: object) -> Iterator[str]:
@@ -136,7 +157,7 @@ def _texts(graph: Graph, link: object) -> Iterator[str]:
         text = inputs.get("text", inputs.get("prompt"))
         if isinstance(text, str) and text.strip():
             yield " ".join(text[:1000].split())[:_MAX_VALUE]
-        waiting += [value for value in list(inputs.values())[:_MAX_LINKS] if isinstance(value, list)]
+        waiting += [value for value in islice(inputs.values(), _MAX_LINKS) if isinstance(value, list)]
 
 
 Reader = Callable[[str], dict[str, str]]  # name of a picture -> its settings

@@ -90,6 +90,8 @@ def _about_measuring(report: Report) -> Iterator[str]:
         remedy = next((text for start, text in _REMEDIES.items() if kind.startswith(start)), "")
         told = f" {count} of them: {kind}." if kind else ""
         yield f"{lost} of {t.pictures} pictures say nothing.{told}{f' To change that, {remedy}.' if remedy else ''}"
+    if report.outside:
+        yield f"{len(report.outside)} of the pictures are links to files outside the folder; they count."
     if report.left_out:
         yield f"{len(report.left_out)} files or folders are not in the figures; they are listed with their reasons."
 

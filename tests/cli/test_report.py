@@ -19,10 +19,11 @@ import pytest
 from likeness import images
 from likeness.cli.commands import _judge_options
 from likeness.cli.places import Places, places_of
-from likeness.cli.reporting import Shows, add_report_options, report_folder
+from likeness.cli.reporting import Shows, _stopped, add_report_options, report_folder
 from likeness.create import NamedImage, create_character, draft
 from likeness.errors import LikenessError
 from likeness.library import Library
+from likeness.report.finish import files_for
 from likeness.report.measure import Progress
 
 from ..fakes import FakeAnalyser, face_picture
@@ -283,6 +284,22 @@ def close(process: subprocess.Popen[str]) -> None:
     for stream in (process.stdout, process.stderr):
         if stream is not None:
             stream.close()
+
+
+def test_names_that_cannot_be_written_are_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    (tmp_path / "taken.json").mkdir()
+    with pytest.raises(LikenessError, match="is a folder"):
+        files_for(tmp_path / "taken.json")
+    with pytest.raises(LikenessError, match="give two names"):
+        files_for(tmp_path / "a.json", tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(("anew", "advice"), [(False, "command again"), (True, "command again without --no-resume")])
+def test_the_advice_after_a_stop_does_not_throw_away_what_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], anew: bool, advice: str
+) -> None:
+    assert _stopped(files_for(tmp_path / "r.json"), Shows(), anew) == 130
+    assert f"give the same {advice}." in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send on Windows")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import time
@@ -112,6 +113,30 @@ def test_groups_by_folder_by_level_and_by_pattern() -> None:
     assert values == [("run1", "park", "000004", "park"), ("(top folder)", "(top folder)", "(none)", "(none)")]
 
 
+def test_the_named_bracket_is_the_group_and_a_list_of_words_is_allowed() -> None:
+    words = "place=_(street|park|beach|forest|room|studio)_"
+    groupings = parse_groupings([r"epoch=(run)\d-(?P<epoch>\d+)", words])
+    assert group_values(["run1-08_park_1.png"], groupings) == [("08", "park")]
+
+
+def test_only_what_the_saved_picture_depends_on_is_a_setting() -> None:
+    nodes = {
+        "1": {"class_type": "LoraLoader", "inputs": {"lora_name": "used.safetensors"}},
+        "2": {"class_type": "LoraLoader", "inputs": {"lora_name": "beside.safetensors"}},
+        "3": {"class_type": "LikenessSeed", "inputs": {"seed": 41}},
+        "4": {"class_type": "RandomNoise", "inputs": {"noise_seed": ["3", 0]}},
+        "5": {"class_type": "BasicGuider", "inputs": {"model": ["1", 0], "conditioning": ["6", 0]}},
+        "6": {"class_type": "CLIPTextEncode", "inputs": {"text": "on a pier"}},
+        "7": {"class_type": "SamplerCustomAdvanced", "inputs": {"noise": ["4", 0], "guider": ["5", 0]}},
+        "8": {"class_type": "SaveImage", "inputs": {"images": ["7", 0]}},
+    }
+    told = {"lora": "used.safetensors", "seed": "41", "prompt": "on a pier"}
+    assert settings_of(json.dumps(nodes).encode()) == told
+    del nodes["8"]
+    both = "beside.safetensors + used.safetensors"
+    assert settings_of(json.dumps(nodes).encode()) == told | {"lora": both}, "where nothing saves, all nodes count"
+
+
 def test_groups_by_the_settings_that_comfyui_wrote() -> None:
     names = ["lora", "lora_strength", "faceid_weight", "checkpoint", "seed", "prompt"]
     (values,) = group_values(["a.png"], parse_groupings(names), lambda name: settings_of(graph()))
@@ -127,15 +152,17 @@ def test_a_grouping_that_is_none_is_refused_with_a_sentence(text: str) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    [r"(a+)+$", r"(a|a)*$", r"(.*)*x", r"(a?){60}", "a?b?c?d?e?", "a*a*a*a*b", r"(.)\1", "(?=a)", "(?P<n>a)",
-     "(a|b)(a|b)(a|b)(a|b)(a|b)"],
+    [r"(a+)+$", r"(a|a)*$", r"(.*)*x", r"(a?){60}", "a?b?c?d?e?", "a*a*a*a*b", r"(.)\1", "(?=a)", "(?<=a)b", "(?P=n)",
+     "[[a]", "(a|aa)(a|aa)(a|aa)(a|aa)(a|aa)a*?a*?b", "(a|aa)a*?a*?a*?b", "(a|aa)" * 13],
 )  # fmt: skip
 def test_a_pattern_that_could_run_for_ever_is_refused(pattern: str) -> None:
     with pytest.raises(LikenessError, match="cannot be used"):
         parse_groupings([f"x={pattern}"])
 
 
-@pytest.mark.parametrize("pattern", ["a*a*a*b", ".*.*.*b", r"[a-z]+[a-z]+[a-z]+\d"])
+@pytest.mark.parametrize(
+    "pattern", ["a*a*a*b", "a*?a*?a*?b", r"[a-z]+[a-z]+[a-z]+\d", "(a|aa)" * 4 + "a*?a*?b", "(a|aa)" * 12 + "a*b"]
+)
 def test_the_slowest_pattern_allowed_ends_soon(pattern: str) -> None:
     (grouping,) = parse_groupings([f"x={pattern}"])
     began = time.monotonic()

@@ -30,13 +30,35 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
         list_pictures(tmp_path / "gone")
 
 
-def test_a_link_to_a_file_counts_and_a_link_to_a_folder_is_listed(tmp_path: Path) -> None:
-    save(tmp_path / "sub" / "a.png", ADA)
-    (tmp_path / "link.png").symlink_to(tmp_path / "sub" / "a.png")
-    (tmp_path / "sub" / "round").symlink_to(tmp_path)
+def test_a_linked_file_counts_once_and_a_link_to_a_folder_is_listed(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    save(folder / "sub" / "a.png", ADA)
+    save(tmp_path / "elsewhere.png", ADA)
+    (folder / "link.png").symlink_to(folder / "sub" / "a.png")
+    (folder / "out1.png").symlink_to(tmp_path / "elsewhere.png")
+    (folder / "out2.png").symlink_to(tmp_path / "elsewhere.png")
+    (folder / "gone.png").symlink_to("nowhere.png")
+    (folder / "sub" / "round").symlink_to(folder)
+    found = list_pictures(folder)
+    assert found.pictures == ("out1.png", "sub/a.png") and found.outside == ("out1.png",)
+    assert {x.name: x.reason for x in found.left_out} == {
+        "gone.png": "a link that leads to no file",
+        "link.png": "a link to sub/a.png, which counts already",
+        "out2.png": "a link to out1.png, which counts already",
+        "sub/round": "a link to a folder, which is not followed",
+    }
+    assert measure_folder(folder, measures()).outside == ("out1.png",)
+
+
+def test_a_folder_that_comes_back_as_its_own_subfolder_is_walked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A junction of Windows is a plain folder to every question that can be asked of its entry."""
+    save(tmp_path / "a.png", ADA)
+    (tmp_path / "junction").symlink_to(tmp_path)
+    monkeypatch.setattr("likeness.report.folder._is_folder", lambda entry, follow=False: entry.is_dir())
     found = list_pictures(tmp_path)
-    assert found.pictures == ("link.png", "sub/a.png")
-    assert [x.name for x in found.left_out] == ["sub/round"] and "link" in found.left_out[0].reason
+    assert found.pictures == ("a.png",) and [x.name for x in found.left_out] == ["junction/"]
 
 
 def test_a_folder_that_cannot_be_read_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

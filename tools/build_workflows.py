@@ -17,8 +17,12 @@ from likeness.cli import graphs
 from likeness.cli.graphs_score import best_of_n
 from likeness.cli.graphs_tune import Sweep, tune
 from likeness.faces.face import Face, Pose, Quality
+from likeness.images import RGB8
 from likeness.render import labelled
 from likeness.scoring import FaceScore, Score
+from likeness.sweep.heat_map import heat_map
+from likeness.sweep.plan import plan_of
+from likeness.sweep.score import Bounds, Findings, Measured, judge_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE = ROOT / "sample"
@@ -47,6 +51,25 @@ def _sample_score() -> Score:
     return Score("smile", "accepted", "", (), face)
 
 
+def _sample_heat_map() -> RGB8:
+    """A made-up sweep: likeness rises with both strengths and falls where they are too much."""
+    plan = plan_of({"lora": "0.4:1.0:4", "faceid_weight": "0.4:1.0:4"}, seeds=1)
+    found = {}
+    for render in plan.renders:
+        lora, face = (float(value) for _, value in render.cell.values)
+        found[render.stem] = Measured(0.62 - 0.9 * (lora - 0.75) ** 2 - 0.5 * (face - 0.85) ** 2)
+    return heat_map(judge_sweep(plan, Findings(found), Bounds(), full=True))
+
+
+def _square(picture: RGB8) -> RGB8:
+    """The picture in the middle of a white square."""
+    side = max(picture.shape[:2])
+    square = np.full((side, side, 3), 255, np.uint8)
+    top, left = ((side - length) // 2 for length in picture.shape[:2])
+    square[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return square
+
+
 def write_thumbnails(folder: Path) -> None:
     """Pictures of the sample character, so that the template browser shows what a graph is about."""
     references = [images.read(p) for p in sorted((SAMPLE / "characters" / "mara_voss" / "references").glob("*.png"))]
@@ -61,8 +84,12 @@ def write_thumbnails(folder: Path) -> None:
         "2 Portrait from cached identity",
         "3 LoRA and FaceID with score",
         "4 Two characters in one picture",
+        "5 Best of N seeds",
+        "6 Tune the strengths",
     )
-    for title, picture in zip(titles, (sheet, references[0], scored, pair), strict=True):
+    tried = np.vstack([np.hstack([references[1], other]), np.hstack([other, scored])])
+    pictures = (sheet, references[0], scored, pair, tried, _square(_sample_heat_map()))
+    for title, picture in zip(titles, pictures, strict=True):
         small = Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
         small.save(folder / f"{title}.jpg", "JPEG", quality=85, optimize=True)
 

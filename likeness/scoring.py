@@ -18,6 +18,7 @@ from .character import Character, with_encoder
 from .errors import LikenessError
 from .faces.drawn import gate_for
 from .faces.face import Analyser, Face, Vector, choose, cosine, normalise
+from .faces.stream import analyse_many
 from .images import RGB8
 from .measurable import DRAWN, Gate, Limits, limits_for, why_not_measurable
 
@@ -292,12 +293,19 @@ def score_images(
     analyser: Analyser,
     judge: Judge,
     progress: Callable[[int], None] = lambda done: None,
+    check: Callable[[], None] = lambda: None,
 ) -> list[Score]:
-    """One Score per picture, in order. `progress` is called with the number done, and may raise to stop."""
-    scores = []
-    for done, (name, pixels) in enumerate(pictures, 1):
-        scores.append(judge.score(name, analyser.analyse(pixels), pixels))
-        progress(done)
+    """One Score per picture, in order; LikenessError for pixels that are no picture.
+
+    `progress` is called with the number done; `check` many times a second. Both may raise to stop.
+    """
+    items = ((name, lambda pixels=pixels: pixels) for name, pixels in pictures)
+    scores: list[Score] = []
+    for seen in analyse_many(items, analyser, check=check):
+        if seen.error is not None:
+            raise seen.error
+        scores.append(judge.score(seen.key, seen.faces, seen.picture))
+        progress(len(scores))
     return scores
 
 

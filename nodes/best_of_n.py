@@ -46,7 +46,9 @@ class Run:
         pictures = [picture for batch in batches for picture in batch]
         named = [(_name(seed, i), p) for i, p in enumerate(host.to_pixels(pictures))]
         show = host.progress(self.best.limit)
-        scores = score_images(named, self.engine, self.judge, lambda done: show(self.best.attempts))
+        scores = score_images(
+            named, self.engine, self.judge, lambda done: show(self.best.attempts), host.stop_if_interrupted
+        )
         best = self.best.add(seed, [(s, p.cpu().clone()) for s, p in zip(scores, pictures, strict=True)])
         _check_sizes([k.picture for k in best.kept])
         show(best.attempts)

@@ -208,12 +208,17 @@ def show_text(text: str, node_id: str | None) -> None:
         PromptServer.instance.send_progress_text(text, node_id)
 
 
+def stop_if_interrupted() -> None:
+    """Raises what ComfyUI raises when the user has pressed stop."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
 def progress(total: int) -> Any:
     """A callback for the number done; shows it in the editor and stops when the user interrupts."""
     bar = comfy.utils.ProgressBar(total)
 
     def step(done: int) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
+        stop_if_interrupted()
         bar.update_absolute(done, total)
 
     return step

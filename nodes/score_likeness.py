@@ -61,7 +61,7 @@ class ScoreLikeness(io.ComfyNode):
     def execute(cls, images: torch.Tensor, character: Character, **options: Any) -> io.NodeOutput:
         engine, judge = judge_of(character, **options)
         named = [(f"image {i}", pixels) for i, pixels in enumerate(host.to_pixels(images), 1)]
-        scores = score_images(named, engine, judge, host.progress(len(named)))
+        scores = score_images(named, engine, judge, host.progress(len(named)), host.stop_if_interrupted)
         preview = host.to_image([render.labelled(p, s) for (_, p), s in zip(named, scores, strict=True)])
         mean, rate = mean_similarity(scores), consistency_rate(scores)
         report = "\n".join([summary(scores), *judge.notes(), f"Face model: {describe_engine(engine)}"])

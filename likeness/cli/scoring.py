@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from ..calibration import calibrate, report, rivals_of, save_calibration
 from ..character import Character, open_character, with_encoder
 from ..errors import LikenessError
 from ..faces.face import Analyser, describe_engine
+from ..faces.stream import analyse_many
 from ..matching import identify
 from ..scoring import Judge, Score, consistency_rate, judge_for, mean_similarity, summary, unreadable
 from .output import picture_files, say, slug_named
@@ -41,7 +44,7 @@ def judge_of(arguments: argparse.Namespace, places: Places, name: str) -> tuple[
 def score(arguments: argparse.Namespace, places: Places) -> int:
     """Exit code 1 when nothing could be measured."""
     engine, judge = judge_of(arguments, places, arguments.name)
-    scores = [_score(path, engine, judge) for path in picture_files(arguments.pictures)]
+    scores = list(_scored(picture_files(arguments.pictures), engine, judge))
     values: dict[str, Any] = {"character": arguments.name, "mean": mean_similarity(scores)}
     values |= {"consistency_rate": consistency_rate(scores), "threshold": judge.band.low, "notes": judge.notes()}
     values |= {"scores": [s.as_dict() for s in scores], "face_model": describe_engine(engine)}
@@ -50,12 +53,11 @@ def score(arguments: argparse.Namespace, places: Places) -> int:
     return int(values["mean"] is None)
 
 
-def _score(path: Path, engine: Analyser, judge: Judge) -> Score:
-    try:
-        pixels = images.read(path)
-        return judge.score(path.name, engine.analyse(pixels), pixels)
-    except LikenessError as error:
-        return unreadable(path.name, str(error))
+def _scored(files: Sequence[Path], engine: Analyser, judge: Judge) -> Iterator[Score]:
+    items = ((path, partial(images.read, path)) for path in files)
+    for seen in analyse_many(items, engine):
+        name = seen.key.name
+        yield unreadable(name, str(seen.error)) if seen.error else judge.score(name, seen.faces, seen.picture)
 
 
 def calibrate_character(arguments: argparse.Namespace, places: Places) -> None:

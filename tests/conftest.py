@@ -24,13 +24,14 @@ FACE_MODELS = SHARED / "models" / "face" / "insightface"
 PHOTOS = SHARED / "faces"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With pytest-xdist a file stays in one process, and all tests of real servers in one, which begins first."""
+    """With pytest-xdist a file stays in one process, and the slow ones, which drive real servers, begin."""
     if not config.pluginmanager.hasplugin("xdist"):
         return
     items.sort(key=lambda item: "e2e" not in item.path.parts)
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("e2e" if "e2e" in item.path.parts else item.path.name))
+        item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,13 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from likeness.cli.comfy import find_comfy
+
+# How fast examples are made says how busy the machine is.
+settings.register_profile("likeness", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("likeness")
 
 ROOT = Path(__file__).resolve().parents[1]
 # Our `nodes/` would shadow ComfyUI's nodes.py, and a spawned worker must not see it either.

@@ -13,19 +13,21 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LikenessError, ModelMissingError
 from ..images import RGB8
-from .analyser import Engine, LadderAnalyser
 from .cache import CachedAnalyser
 from .face import Analyser, Face, Vector
 from .ladder import Sighting
 from .runtime import CPU
 from .scrfd import Detections
+
+if TYPE_CHECKING:
+    from .analyser import Engine, LadderAnalyser
 
 WORKERS = max(2, min(4, os.cpu_count() or 2))  # a detector uses several cores by itself
 AHEAD = 32  # pictures
@@ -255,6 +257,8 @@ class _Steps:
     """What is done with one picture, and with several at once."""
 
     def __init__(self, analyser: Analyser, stopped: threading.Event) -> None:
+        from .analyser import LadderAnalyser  # not when the pack is imported: most graphs never analyse a face
+
         self._cached = analyser if isinstance(analyser, CachedAnalyser) else None
         inner = analyser.inner if isinstance(analyser, CachedAnalyser) else analyser
         self._analyser = analyser

@@ -58,7 +58,12 @@ def test_a_blend_is_saved_loaded_and_scored(server: Running, people: tuple[str, 
         "2": {"class_type": "LoadImage", "inputs": {"image": "photo_3.png"}},
         "3": {
             "class_type": "LikenessScoreLikeness",
-            "inputs": {"images": ["2", 0], "character": ["1", 0], "face_model": "standin"},
+            "inputs": {
+                "images": ["2", 0],
+                "character": ["1", 0],
+                "face_model": "standin",
+                "drawn_faces": "measure",
+            },
         },
     }
     (score,) = server.run(scored).outputs["3"]["likeness_scores"]

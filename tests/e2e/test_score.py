@@ -24,7 +24,7 @@ def test_a_calibrated_band_and_a_threshold_by_hand_decide(server: Running) -> No
             "2": {"class_type": "LikenessCalibrateCharacter", "inputs": {"character": ["1", 0]}},
             "3": {"class_type": "LoadImage", "inputs": {"image": PHOTOS[0]}},
             "4": {"class_type": "LoadImage", "inputs": {"image": "tomas_reed.png"}},
-            "5": {"class_type": "LikenessScoreLikeness", "inputs": {"images": ["3", 0], "character": ["2", 0]} | DRAWN},
+            "5": {"class_type": "LikenessScoreLikeness", "inputs": {"images": ["8", 0], "character": ["2", 0]} | DRAWN},
             "6": {
                 "class_type": "LikenessScoreLikeness",
                 "inputs": {"images": ["4", 0], "character": ["2", 0], "threshold": BETWEEN} | DRAWN,
@@ -33,6 +33,7 @@ def test_a_calibrated_band_and_a_threshold_by_hand_decide(server: Running) -> No
                 "class_type": "LikenessScoreLikeness",
                 "inputs": {"images": ["3", 0], "character": ["2", 0], "threshold": BETWEEN} | DRAWN,
             },
+            "8": {"class_type": "LoadImage", "inputs": {"image": "photo_1.png"}},  # a reference
         }
     )
     (stored,) = Library([server.characters]).get("calibrated").calibrations

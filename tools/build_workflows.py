@@ -15,7 +15,7 @@ from PIL import Image
 from likeness import images
 from likeness.cli import graphs
 from likeness.cli.graphs_score import best_of_n
-from likeness.cli.graphs_tune import Sweep, tune
+from likeness.cli.graphs_tune import SHOWN, tune
 from likeness.faces.face import Face, Pose, Quality
 from likeness.images import RGB8
 from likeness.render import labelled
@@ -32,7 +32,7 @@ GRAPHS = {
     "lora_faceid_score": graphs.lora_faceid_score(),
     "two_characters": graphs.two_characters(),
     "best_of_n": best_of_n(),
-    "tune_strengths": tune(graphs.Files(), Sweep(), graphs.Overrides()),
+    "tune_strengths": tune(graphs.Files(), SHOWN, graphs.Overrides()),
 }
 SIZE = 400  # px, square
 

@@ -28,9 +28,14 @@ def best_of_n(
         character=character,
         wanted=wanted,
         limit=limit,
+        avoid_copies=False,
         when_empty="pass the best",
         face_model="auto",
         threshold=0.0,
+        second_face_model="none",
+        drawn_faces="not measurable",
+        provider="cpu",
+        backend="likeness",
     )
     gate = g.add(
         "LikenessGate", "Gate", images=[best, 0], scores=[best, 2], when_empty="block downstream", threshold=0.0

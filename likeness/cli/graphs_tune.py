@@ -23,6 +23,34 @@ class Sweep:
     clip_vision: str = ""  # its image encoder, as ComfyUI lists them, for the prompt score
 
 
+SHOWN = Sweep(  # every input of the example graph, as the nodes have it
+    {
+        "lora": "0.4:1.0:4",
+        "faceid_weight": "0.4:1.0:4",
+        "faceid_weight_v2": "",
+        "start": "",
+        "lora_files": "",
+        "prompts": "portrait in a sunny park, soft light, looking at the camera\n"
+        "sitting in a cafe by the window, reading a book, evening light",
+        "seed": 1,
+        "seeds": 4,
+        "index": 0,
+    },
+    {
+        "name": "strengths",
+        "mode": "halving",
+        "write": "only report",
+        "family": "auto",
+        "prompt_bound": 0.05,
+        "variety_bound": 0.2,
+        "face_model": "auto",
+        "drawn_faces": "not measurable",
+        "provider": "cpu",
+        "backend": "likeness",
+    },
+)
+
+
 def tune(files: Files, sweep: Sweep, overrides: Overrides) -> ApiGraph:
     """A character drawn with the strengths, seed and prompt of Sweep Values, and tuned."""
     g = Graph()

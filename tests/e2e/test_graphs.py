@@ -74,7 +74,7 @@ def test_all_nodes_are_registered(server: Running) -> None:
 
 def test_every_api_graph_file_is_tested_here() -> None:
     tested = {"create_character", "portrait", "lora_faceid_score"}
-    elsewhere = {"two_characters", "best_of_n", "tune_strengths"}  # in files of these names
+    elsewhere = {"two_characters", "best_of_n", "tune_strengths"}  # in test_two_characters, test_best_of_n, test_tune
     assert {p.stem for p in API_GRAPHS.glob("*.json")} == tested | elsewhere
 
 

@@ -37,6 +37,8 @@ FALSE_ACCEPT = 1e-3  # the threshold never lets more strangers pass than this
 UNCALIBRATED = 0.35  # between strangers (p99.9 .24 to .29) and the lowest leave-one-out score (.45), two encoders
 COPY_MARGIN = 0.02
 COPY_FLOOR = 0.90  # with one reference there is no pair to go by
+COPY_CEILING = 0.94  # saved again, scaled or mirrored a picture keeps .96 to .99
+PAIR_SPREAD = 0.12  # standard deviation of the cosines of two photos of one person (mean .59)
 NEAR_TWIN = 0.30  # another character's centroid as near as that is worth a sentence
 
 
@@ -104,11 +106,18 @@ def leave_one_out(references: Sequence[ReferenceFace]) -> list[float]:
 
 
 def copy_limit(character: Character) -> float:
-    """The largest cosine of two different references: a picture nearer than that to one is its copy."""
+    """Cosine to a reference above which a picture counts as its copy: nearer than the references are to one another.
+
+    Nearer than their nearest pair, and than their mean by three times the spread that pairs of a person's photos have:
+    of three references and one more photo, the nearest pair includes that photo every second time.
+    """
     vectors = np.stack([r.face.normed for r in character.used])
     pairs = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
     different = pairs[pairs < 0.999]  # the same picture listed twice says nothing
-    return float(different.max()) if len(different) else COPY_FLOOR
+    if not len(different):
+        return COPY_FLOOR
+    usual = min(float(different.mean()) + 3 * PAIR_SPREAD, COPY_CEILING)
+    return max(float(different.max()) + COPY_MARGIN, usual)
 
 
 def strangers(vector: Vector, count: int = STRANGERS) -> Vector:

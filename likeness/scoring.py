@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from .calibration import COPY_MARGIN, Band, band_of, copy_limit
+from .calibration import Band, band_of, copy_limit
 from .character import Character, with_encoder
 from .errors import LikenessError
 from .faces.drawn import gate_for
@@ -278,7 +278,7 @@ def judge_for(
         steered,
         band_of(measured, threshold),
         limits_for(measured),
-        copy_limit(measured) + COPY_MARGIN,
+        copy_limit(measured),
         gate,
         measure_drawn,
         second,

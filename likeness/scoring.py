@@ -267,6 +267,11 @@ def judge_for(
     """
     if threshold is not None and not -1.0 <= threshold <= 1.0:
         raise LikenessError(f"The threshold {threshold} is no cosine: give a number from -1 to 1.")
+    if second is not None and second.pipeline.recogniser == engine.pipeline.recogniser:
+        raise LikenessError(
+            f"The second face model {second.pipeline.pack} has the recogniser of {engine.pipeline.pack}, so it is no "
+            "independent figure: choose another one, or none."
+        )
     measured = with_encoder(character, engine)
     _ = measured.identity  # says which references gave no face
     gate = (gate or gate_for(engine)).for_references([r.face for r in measured.used])

@@ -201,6 +201,11 @@ def test_the_encoder_that_steers_is_flagged_and_a_second_one_gives_its_own_figur
     assert score.chosen is not None and score.chosen.second == pytest.approx(1.0, abs=1e-5)
 
 
+def test_a_second_encoder_that_is_the_first_is_refused() -> None:
+    with pytest.raises(LikenessError, match="no independent figure"):
+        judge(second=FakeAnalyser("copy_of_it"))
+
+
 def test_faces_of_two_encoders_are_the_same_where_their_boxes_overlap() -> None:
     here, moved, elsewhere = make_face(1, 0, (10, 10, 40)), make_face(2, 0, (14, 10, 40)), make_face(1, 0, (60, 10, 40))
     assert same_face(here, [elsewhere, moved]) is moved
@@ -251,7 +256,7 @@ def test_a_score_for_json_is_plain_and_holds_no_embedding() -> None:
 
 
 def test_nothing_that_is_shown_holds_an_embedding() -> None:
-    by = judge(second=FakeAnalyser())
+    by = judge()
     (score,) = scores(face_picture(1, 0))
     number = f"{float(np.abs(make_face(1, 0).embedding).max()):.3f}"
     for shown in (repr(by), repr(score)):

@@ -33,6 +33,10 @@ def test_a_calibrated_band_and_a_threshold_by_hand_decide(server: Running) -> No
                 "class_type": "LikenessScoreLikeness",
                 "inputs": {"images": ["3", 0], "character": ["2", 0], "threshold": BETWEEN} | DRAWN,
             },
+            "9": {
+                "class_type": "LikenessConsistencyReport",
+                "inputs": {"images": ["3", 0], "scores": ["7", 0], "character": ["2", 0], "title": "Smile"} | DRAWN,
+            },
             "8": {"class_type": "LoadImage", "inputs": {"image": "photo_1.png"}},  # a reference
         }
     )
@@ -42,3 +46,6 @@ def test_a_calibrated_band_and_a_threshold_by_hand_decide(server: Running) -> No
     assert verdicts == ["accepted", "rejected", "accepted"]
     assert f"Accepted from {stored.threshold:.3f} on (calibrated" in result.outputs["5"]["text"][0]
     assert "also steers FaceID" in result.outputs["5"]["text"][0]
+    (page,) = result.outputs["9"]["likeness_report"]
+    assert page.startswith("likeness/reports/calibrated/smile_00001") and (server.base / "output" / page).is_file()
+    assert (server.base / "output" / page).with_suffix(".json").is_file()

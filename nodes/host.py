@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,13 @@ import torch
 from ..likeness import images
 from ..likeness.assets import find_listed
 from ..likeness.character import Character, state_digest
+from ..likeness.errors import ModelMissingError
 from ..likeness.faces.cache import CachedAnalyser, EmbeddingCache
 from ..likeness.faces.drawn import DrawnGate, gate_for
 from ..likeness.faces.packs import FacePack, choose_second, find_pack, find_packs
 from ..likeness.hashes import FileHashes
 from ..likeness.library import Library
+from ..likeness.lora_versions import Shelf
 
 if TYPE_CHECKING:
     from ..likeness.scoring import LookMeasure
@@ -102,11 +105,33 @@ def find_file(folder: str, wanted: str, what: str) -> Path:
     return Path(folder_paths.get_full_path_or_raise(folder, name))
 
 
+def lora_shelf() -> Shelf:
+    """Where LoRAs lie and where a character's go."""
+
+    def find(name: str) -> Path | None:
+        try:
+            return find_file("loras", name, "The LoRA")
+        except ModelMissingError:
+            return None
+
+    return Shelf(Path(folder_paths.get_folder_paths("loras")[0]), find)
+
+
 def file_stamps(folder: str) -> list[tuple[str, int, int]]:
     """(name, bytes, modification time in ns) of every listed file; changes with any of them."""
     paths = {name: folder_paths.get_full_path(folder, name) for name in listed(folder)}
     stats = {name: Path(path).stat() for name, path in paths.items() if path}
     return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in sorted(stats.items())]
+
+
+def stamps_named(names: Iterable[str]) -> list[tuple[str, str, int, int]]:
+    """(folder, name, bytes, modification time in ns) of the model files of those names, in whatever folder they lie."""
+    wanted, found = set(names), []
+    for folder in sorted(folder_paths.folder_names_and_paths) if wanted else []:
+        for name in sorted(wanted & set(listed(folder))):
+            about = find_file(folder, name, "The model file").stat()
+            found.append((folder, name, about.st_size, about.st_mtime_ns))
+    return found
 
 
 def model_stamps() -> list[tuple[str, int, int]]:

@@ -13,7 +13,7 @@ from ..likeness.character import Character
 from ..likeness.errors import LikenessError
 from ..likeness.profile import FAMILIES
 from ..likeness.scoring import Judge
-from ..likeness.sweep.graph_key import checkpoint_name
+from ..likeness.sweep.graph_key import checkpoint_name, describe
 from ..likeness.sweep.plan import SweepPoint
 from ..likeness.sweep.report import Provenance
 from ..likeness.sweep.run import Measures, Settings, SweepRun, drawing_key
@@ -23,7 +23,8 @@ from . import host
 from .judging import judge_inputs, judge_of
 from .picture_measures import look_measure, prompt_measure
 from .replay import replay
-from .sweep_job import RENDER, REPORT, ROUND, WRITE, Drawing, Job, JobType, drawing_of, source_key
+from .sweep_drawing import Drawing, check_drawn, check_profile, drawing_of, source_key
+from .sweep_job import RENDER, REPORT, ROUND, WRITE, Job, JobType
 from .sweep_values import SweepType
 from .types import CharacterType
 
@@ -73,19 +74,20 @@ class TuneStrengths(io.ComfyNode):
     ) -> io.NodeOutput:
         nodes, node_id = cls.hidden.dynprompt, cls.hidden.unique_id
         drawing = drawing_of(nodes, node_id, sweep.plan)
+        inputs = nodes.get_node(node_id)["inputs"]
+        check_drawn(drawing, describe(nodes.get_node, inputs["character"], ""))
         _check_writing(write, family, character, drawing)
         engine, judge = judge_of(character, **judging)
-        inputs = nodes.get_node(node_id)["inputs"]
         prompt, no_prompt = prompt_measure(clip, clip_vision, source_key(nodes, inputs, "clip", "clip_vision"))
         measures = Measures(engine, judge, prompt, look_measure(clip_vision))
-        key = drawing_key(character, sweep.plan, drawing.rows, drawing.stamps(character.profile))
+        key = drawing_key(character, sweep.plan, drawing.rows, drawing.stamps(character))
         store = SweepStore(host.output_folder(), character.slug, name, key, measures.key)
         store.begin(sweep.plan, drawing.rows)
         settings = Settings(Bounds(prompt_bound, variety_bound), mode == _FULL)
         run = SweepRun(sweep.plan, store, measures, settings)
         run.catch_up(host.progress(run.cost))
         job = Job(run, drawing, node_id, family, write == WRITE, _provenance(judge, store, drawing, no_prompt))
-        return job.ask_family() if job.write and family == host.AUTO else job.step(cls, family)
+        return job.ask_family() if job.write and drawing.model is not None else job.step(cls, family)
 
 
 def _check_writing(write: str, family: str, character: Character, drawing: Drawing) -> None:
@@ -96,12 +98,20 @@ def _check_writing(write: str, family: str, character: Character, drawing: Drawi
         raise LikenessError(
             f"{character.profile.name} lies in no library, so nothing can be written into its profile: choose {REPORT}."
         )
+    check_profile(drawing, character)
     if family == host.AUTO and drawing.model is None:
         raise LikenessError("The graph does not tell which base family is drawn with: choose it under family.")
 
 
 def _provenance(judge: Judge, store: SweepStore, drawing: Drawing, no_prompt: str) -> Provenance:
-    notes = (*judge.notes(), *([no_prompt] if no_prompt else []))
+    own = (
+        ""
+        if drawing.appliers
+        else (
+            "The graph draws without Apply Character, so strengths that are not swept may be others than the profile's."
+        )
+    )
+    notes = (*judge.notes(), *filter(None, (no_prompt, own)))
     return Provenance(judge.encoder, judge.conditions, checkpoint_name(drawing.rows), store.relative, notes)
 
 
@@ -163,7 +173,7 @@ class SweepRound(io.ComfyNode):
 
     @classmethod
     def execute(cls, job: Job, family: str, model: Any = None, after: object = None) -> io.NodeOutput:
-        return job.step(cls, family if model is None else host.family_of(model))
+        return job.step(cls, family, "" if model is None else host.family_of(model))
 
 
 def _inputs() -> list[Any]:

@@ -25,6 +25,7 @@ _TEXT, _SMALL, _TITLE, _LEGEND = 17, 12, 19, 15  # px
 _GAP, _MARGIN = 28, 20  # px
 _HEAD = 66  # px above a table: measure, other axes, column axis
 _MAX_LABEL = 11  # characters
+MAX_TABLES = 40  # below one another; all are in the table of texts
 
 Colour = tuple[int, int, int]
 
@@ -38,11 +39,12 @@ class _Table:
 
 
 def heat_map(outcome: Outcome) -> RGB8:
-    """uint8 [H, W, 3]. Measures stand side by side; with more than two axes every combination has a row of its own."""
+    """uint8 [H, W, 3]. Measures stand side by side; with more than two axes every combination has a row
+    of its own, `MAX_TABLES` at most."""
     axes = outcome.plan.axes
     rows, columns = axes[0], axes[1] if len(axes) > 1 else None
     legend = _legend(outcome)
-    rests = list(itertools.product(*([(axis.name, value) for value in axis.values] for axis in axes[2:])))
+    rests = _rests(outcome)
     measures = [m for m in _measures(outcome) if any(_value(m, row) is not None for row in outcome.rows)]
     width, height = _table_size(rows, columns)
     size = (
@@ -61,6 +63,13 @@ def heat_map(outcome: Outcome) -> RGB8:
     return np.asarray(image).copy()
 
 
+def _rests(outcome: Outcome) -> list[tuple[tuple[str, Value], ...]]:
+    """The combinations of the axes beyond two, those of the best cells where there are too many for a picture."""
+    best = dict.fromkeys(row.cell.values[2:] for row in outcome.rows)
+    shown = set(itertools.islice(best, MAX_TABLES))
+    return [rest for rest in dict.fromkeys(cell.values[2:] for cell in outcome.plan.cells) if rest in shown]
+
+
 def _length(line: str, size: int = _LEGEND) -> int:
     return int(ImageFont.load_default(size).getlength(line)) + 1
 
@@ -75,11 +84,17 @@ def _value(measure: str, row: CellScore) -> float | None:
 
 def _legend(outcome: Outcome) -> list[str]:
     plan, winner = outcome.plan, outcome.winner
-    told = "no winner: no finalist inside the bounds could be measured"
+    told = f"no winner: {outcome.no_winner}"
     if winner is not None and winner.likeness is not None:
         told = f"W = winner: {_named(winner.cell)}; likeness {winner.likeness:.3f}"
+    combinations = len({cell.values[2:] for cell in plan.cells})
+    left = f"; the best {MAX_TABLES} of {combinations} combinations" if combinations > MAX_TABLES else ""
     prompts = f"; mean of {len(plan.prompts)} prompts" if len(plan.prompts) > 1 else ""
-    return [told, f"C = control: {_named(outcome.control.cell)}", f"n = seeds drawn; n/m = not measurable{prompts}"]
+    return [
+        told,
+        f"C = control: {_named(outcome.control.cell)}",
+        f"n = seeds drawn; n/m = not measurable{prompts}{left}",
+    ]
 
 
 def _named(cell: Cell) -> str:

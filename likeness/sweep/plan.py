@@ -24,6 +24,7 @@ AXES = (*RANGES, LORA_FILE)
 MAX_VALUES, MAX_CELLS, MAX_SEEDS, MAX_PROMPTS, MAX_RENDERS = 20, 400, 64, 16, 4000
 MAX_SEED = 2**64 - 1  # ComfyUI's samplers take no larger one
 _SHORT = {LORA: "lora", FACEID: "face", SHORTCUT: "v2", START: "start"}  # in file names
+_COMMA_DECIMAL = re.compile(r"\d,\d")
 _RANGE = re.compile(r"([^:]+):([^:]+):([^:]+)")
 
 Value = float | str
@@ -38,8 +39,11 @@ class Axis:
 
     @property
     def weakest(self) -> int:
-        """Index of the weakest value: the lowest number, the latest start, the first file."""
-        return len(self.values) - 1 if self.name == START else 0
+        """Index of the weakest value: the number nearest 0, the latest start, the first file."""
+        if self.name == START:
+            return len(self.values) - 1
+        sizes = [abs(value) if isinstance(value, float) else 0.0 for value in self.values]
+        return sizes.index(min(sizes))  # below 0 a strength steers away, which is strong, too
 
 
 @dataclass(frozen=True)
@@ -193,6 +197,8 @@ def parse_values(text: str, axis: str) -> tuple[float, ...]:
 
     "" gives (). LikenessError for anything else, or for what the strength cannot be.
     """
+    if _COMMA_DECIMAL.search(text) and ";" in text:
+        raise LikenessError(f"{axis}: {quoted(text)} has decimal commas: write numbers with a point, like '0.4, 0.6'.")
     parts = [part.strip() for part in re.split(r"[,;\n]", text) if part.strip()]
     values = sorted({round(value, 4) for part in parts for value in _numbers(part, axis)})
     low, high = RANGES[axis]
@@ -209,6 +215,8 @@ def _numbers(part: str, axis: str) -> list[float]:
     )
     spread = _RANGE.fullmatch(part)
     try:
+        if "_" in part:  # which Python would skip
+            raise bad
         found = [float(part)] if spread is None else [float(spread[1]), float(spread[2])]
         count = 1 if spread is None else int(spread[3])
     except ValueError:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
+
+from pydantic import ValidationError
 
 from .. import __version__
 from ..errors import LikenessError
@@ -20,13 +23,23 @@ _MAX_VERSION = 9999
 
 
 def measured_of(score: Score, prompt: float | None = None, drawn_too: bool = False) -> Measured:
-    """What counts of a picture's score. A drawn face under an encoder of photos has no similarity, unless asked for."""
-    chosen = score.chosen
+    """What counts of a picture's score; `prompt` is a cosine.
+
+    What is no number counts as not known. A drawn face under an encoder of photos has no similarity, unless asked for.
+    """
+    chosen, prompt = score.chosen, _finite(prompt)
     if chosen is not None and chosen.drawn and not drawn_too:
         reason = score.reason or "a drawn face, which no face model measures"
         return Measured(None, "not measurable", reason, False, prompt)
-    similarity = None if score.similarity is None else round(score.similarity, 6)
+    similarity = _finite(score.similarity)
+    if similarity is None and score.similarity is not None:
+        return Measured(None, "not measurable", "the face model gave no number", False, prompt)
     return Measured(similarity, score.verdict, score.reason, chosen is not None and chosen.copy, prompt)
+
+
+def _finite(value: float | None) -> float | None:
+    """Rounded; None for what is no number, which a model that overflows gives."""
+    return round(value, 6) if value is not None and math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ def _remark(outcome: Outcome, place: int, row: CellScore) -> str:
     if row.cell == outcome.control.cell:
         parts.append("control")
     if place > outcome.finalists:
-        parts.append(f"out after seed {row.seeds}" if row.seeds else "not drawn")
+        parts.append(f"out after {row.seeds} seed{'s' if row.seeds > 1 else ''}" if row.seeds else "not drawn")
     if not row.measurable and row.pictures:
         parts.append("nothing measurable")
     return "; ".join([*parts, *broken_bounds(row, outcome.control, outcome.bounds)])
@@ -139,7 +152,7 @@ def report(outcome: Outcome, about: Provenance, written: str = "") -> str:
 def _winner_line(outcome: Outcome) -> str:
     row = outcome.winner
     if row is None:
-        return "No winner: no finalist inside the bounds could be measured. The profile stays as it is."
+        return f"No winner: {outcome.no_winner}. The profile stays as it is."
     against = f"control {_text(outcome.control.likeness)}"
     return f"Winner: {row.cell}, likeness {_text(row.likeness)} ({against}), over {row.pictures} pictures."
 
@@ -193,7 +206,7 @@ def evidence(outcome: Outcome, about: Provenance) -> SweepEvidence:
     """What the profile keeps. LikenessError without a winner."""
     row, control, plan = outcome.winner, outcome.control, outcome.plan
     if row is None or row.likeness is None:
-        raise LikenessError("The sweep has no winner: no finalist inside the bounds could be measured.")
+        raise LikenessError(f"The sweep has no winner: {outcome.no_winner}.")
     return SweepEvidence(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         tool=f"likeness {__version__}",
@@ -224,10 +237,21 @@ def _line(text: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in text)[:200]
 
 
+def swept_strengths(profile: Profile, family: str, cell: Cell) -> Strengths:
+    """The profile's strengths for one family with the cell's. LikenessError where they cannot stand together."""
+    before = profile.settings(family).strengths
+    try:
+        return Strengths(**{**before.model_dump(), **cell.strengths, "source": "swept"})
+    except ValidationError as error:
+        raise LikenessError(
+            f"The profile cannot take {cell}: {error.errors()[0]['msg'].removeprefix('Value error, ')}. "
+            f"Sweep other values, or change the strengths of {profile.slug} for {family}."
+        ) from error
+
+
 def with_winner(profile: Profile, family: str, cell: Cell, found: SweepEvidence) -> Profile:
     """The profile with the winner's strengths for one family, as swept; its LoRA file becomes the active version."""
-    settings = profile.settings(family)
-    strengths = Strengths(**{**settings.strengths.model_dump(), **cell.strengths, "source": "swept"})
+    settings, strengths = profile.settings(family), swept_strengths(profile, family, cell)
     changes: Mapping[str, object] = {"strengths": strengths, "sweep": found}
     if cell.get(LORA_FILE):
         changes = {**changes, "loras": _with_active(settings, cell.lora_file)}

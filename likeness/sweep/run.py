@@ -5,10 +5,11 @@ Who draws them is no concern of this module: a graph that expands itself, a prog
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Protocol
+
+import numpy as np
 
 from .. import images
 from ..character import Character
@@ -82,20 +83,26 @@ class Measures:
 def drawing_key(character: Character, plan: Plan, graph: object, stamps: object = ()) -> str:
     """sha256, hex, of all that shapes the pictures besides what the plan varies.
 
-    `graph`: JSON rows of the drawing nodes; `stamps`: of the files it names. Of the profile, words for people, earlier
-    sweeps and calibrations do not count, nor do the strengths that the plan sets.
+    `graph`: JSON rows of the drawing nodes; `stamps`: of the files that they are drawn from.
     """
-    dropped = {"notes", "calibrations"}
-    profile = character.profile.model_dump(mode="json", exclude=dropped)
-    swept = {name for cell in plan.cells[:1] for name in cell.strengths} | {"source"}
+    swept = {name for cell in plan.cells[:1] for name in cell.strengths}
+    return digest(shape_of(character, swept, any(axis.name == LORA_FILE for axis in plan.axes)), graph, stamps)
+
+
+def shape_of(character: Character, swept: Set[str] = frozenset(), sweeps_loras: bool = False) -> list[object]:
+    """JSON values of all in a character that shapes a picture.
+
+    Words for people, earlier sweeps and calibrations do not, nor do the strengths that a sweep sets: `swept`, and the
+    LoRA where files are swept.
+    """
+    profile = character.profile.model_dump(mode="json", exclude={"notes", "calibrations"})
     for settings in profile["base"].values():
         settings.pop("sweep", None)
-        settings["strengths"] = {k: v for k, v in settings["strengths"].items() if k not in swept}
-        if any(axis.name == LORA_FILE for axis in plan.axes):
+        settings["strengths"] = {k: v for k, v in settings["strengths"].items() if k not in {*swept, "source"}}
+        if sweeps_loras:
             settings.pop("loras", None)
     profile["base"] = {family: settings for family, settings in profile["base"].items() if _differs(settings)}
-    identity = character.identity.digest if character.has_identity else ""
-    return digest(profile, identity, graph, stamps)
+    return [profile, character.identity.digest if character.has_identity else ""]
 
 
 def _differs(settings: dict[str, object]) -> bool:
@@ -118,7 +125,7 @@ class SweepRun:
     measures: Measures
     settings: Settings = Settings()
     _measured: dict[str, Measured] = field(default_factory=dict, init=False)
-    _looks: dict[str, Vector] = field(default_factory=dict, init=False)
+    _looks: dict[str, Vector | None] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self._measured = self.store.results(self.plan.renders)
@@ -146,27 +153,28 @@ class SweepRun:
     def _measure(self, render: Render, picture: RGB8) -> Measured:
         score = self.measures.judge.score(render.stem, self.measures.analyser.analyse(picture), picture)
         told = self.measures.prompt
-        prompt = None if told is None or not render.prompt else round(told.score(picture, render.prompt), 6)
+        prompt = None if told is None or not render.prompt else told.score(picture, render.prompt)
         return measured_of(score, prompt, self.measures.judge.measure_drawn)
 
     def _know(self, render: Render, picture: RGB8, measured: Measured) -> None:
         self._measured[render.stem] = measured
-        look = self.measures.look
-        self._looks[render.stem] = thumbnail(picture) if look is None else normalise(look.embed([picture])[0])
+        embedder = self.measures.look
+        look = thumbnail(picture) if embedder is None else normalise(embedder.embed([picture])[0])
+        self._looks[render.stem] = look if np.isfinite(look).all() else None
 
     @property
     def findings(self) -> Findings:
         return Findings(self._measured, self._looks)
 
-    @cached_property
+    @property
     def cost(self) -> int:
-        """Pictures that the whole sweep needs."""
-        return cost(self.plan, self.settings.full)
+        """Pictures that the sweep needs, as far as that is known: cells that come back are not counted before."""
+        return max(cost(self.plan, self.settings.full), self.done)
 
     @property
     def done(self) -> int:
         """Pictures of the plan that are there."""
-        return min(len(self._measured), self.cost)
+        return len(self._measured)
 
     def stage(self) -> Stage:
         """The round that is due, and its missing pictures."""
@@ -174,13 +182,17 @@ class SweepRun:
         return stage(self.plan, self.findings, self.settings.bounds, self.settings.full)
 
     def _look_at_all(self) -> None:
-        """The looks of pictures from an earlier run; one that is damaged after all counts as not drawn."""
+        """The looks of pictures from an earlier run; one that is damaged or gone after all counts as not drawn."""
         for render in self.plan.renders:
-            if render.stem not in self._measured or render.stem in self._looks:
+            if render.stem not in self._measured:
                 continue
-            picture = self.store.picture(render)
+            there = self.store.picture_path(render).is_file()
+            if there and render.stem in self._looks:
+                continue
+            picture = self.store.picture(render) if there else None
             if picture is None:
                 del self._measured[render.stem]
+                self._looks.pop(render.stem, None)
             else:
                 self._know(render, picture, self._measured[render.stem])
 
@@ -190,7 +202,7 @@ class SweepRun:
         return judge_sweep(self.plan, self.findings, self.settings.bounds, self.settings.full, self.measures.variety)
 
     def best_pictures(self, outcome: Outcome) -> list[RGB8]:
-        """The winner's pictures, or the control's where nothing won; all of one size."""
+        """The winner's pictures, or the control's where nothing won; all of one size; [] where they are gone."""
         cell = (outcome.winner or outcome.control).cell
         renders = [r for r in self.plan.renders if r.cell == cell and r.stem in self._measured]
         found = [p for r in renders if (p := self.store.picture(r)) is not None]

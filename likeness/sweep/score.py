@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from statistics import fmean, stdev
@@ -20,6 +20,8 @@ from .plan import Cell, Plan, Render
 PENALTY = 0.2  # cosine
 THUMBNAIL = 16  # px
 THUMBNAILS = "thumbnail variety"
+RECALLS = 2  # cells that may come back at the end
+_TRIES = 2  # seeds in which a cell that nothing could be measured of may hope for another
 _FLAT = 1.0  # length of a centred thumbnail, 0..255 per number, below which the picture is one colour
 
 Vector = NDArray[np.float32]  # float32 [D], L2 norm 1, or all zeros for a picture of one colour
@@ -41,7 +43,7 @@ class Findings:
     """What is known so far, by `Render.stem`."""
 
     measured: Mapping[str, Measured]
-    looks: Mapping[str, Vector] = field(default_factory=dict)  # for variety
+    looks: Mapping[str, Vector | None] = field(default_factory=dict)  # for variety; None where a model gave no number
 
 
 @dataclass(frozen=True)
@@ -124,14 +126,19 @@ def thumbnail(picture: RGB8) -> Vector:
 
 
 def broken_bounds(row: CellScore, control: CellScore, bounds: Bounds) -> list[str]:
-    """What the cell lost too much of, one phrase each; what is not known on both sides is not asked."""
+    """What the cell lost too much of, one phrase each; what is not known of the control is not asked."""
     pairs = (("prompt score", row.prompt, control.prompt, bounds.prompt),)
     pairs += (("variety", row.variety, control.variety, bounds.variety),)
-    return [
-        f"{name} {value:.3f} is below {least:.3f}"
-        for name, value, before, bound in pairs
-        if value is not None and before is not None and value < (least := before - bound * abs(before)) - 1e-9
-    ]
+    broken = []
+    for name, value, before, bound in pairs:
+        if before is None:
+            continue
+        least = before - bound * abs(before)
+        if value is None and row.seeds >= control.seeds:  # a figure that is missing has not kept its bound
+            broken.append(f"{name} is not known")
+        elif value is not None and value < least - 1e-9:
+            broken.append(f"{name} {value:.3f} is below {least:.3f}")
+    return broken
 
 
 def ranked(plan: Plan, rows: Sequence[CellScore], control: CellScore, bounds: Bounds) -> list[CellScore]:
@@ -162,28 +169,69 @@ class Stage:
 def stage(plan: Plan, findings: Findings, bounds: Bounds, full: bool = False) -> Stage:
     """The round that is due, from what is known. One seed a round; after each the weaker half of the cells is out.
 
-    The control stays to the end, since the bounds are relative to it. `full`: every cell gets every seed.
+    The control stays to the end, since the bounds are relative to it. A round that told nothing puts no cell out; two
+    of them end the sweep. Where the last round leaves only the control inside the bounds, cells that were out come
+    back, `RECALLS` of them at most. `full`: every cell gets every seed.
     """
-    alive = plan.cells
+    alive, out = plan.cells, {}
     for number, seed in enumerate(plan.seeds, 1):
-        renders = (Render(cell, prompt, seed) for cell in alive for prompt in plan.prompts)
-        missing = tuple(r for r in renders if r.stem not in findings.measured)
-        if missing or number == len(plan.seeds):
+        missing = _missing(plan, alive, (seed,), findings)
+        if missing:
             return Stage(alive, number, missing)
-        if not full:
-            alive = _survivors(plan, alive, plan.seeds[:number], findings, bounds)
-    raise AssertionError("a plan has seeds")
+        if full:
+            continue
+        seeds = plan.seeds[:number]
+        rows = [score_cell(plan, cell, seeds, findings) for cell in alive]
+        if all(row.likeness is None for row in rows):
+            if number == _TRIES:
+                return Stage(alive, number, ())
+        elif number < len(plan.seeds):
+            chosen = _survivors(plan, rows, bounds)
+            out |= {cell: seeds for cell in alive if cell not in chosen}
+            alive = chosen
+    return Stage(alive, len(plan.seeds), ()) if full else _recalled(plan, alive, out, findings, bounds)
 
 
-def _survivors(
-    plan: Plan, alive: Sequence[Cell], seeds: Sequence[int], findings: Findings, bounds: Bounds
-) -> tuple[Cell, ...]:
-    rows = [score_cell(plan, cell, seeds, findings) for cell in alive]
+def _missing(plan: Plan, cells: Iterable[Cell], seeds: Sequence[int], findings: Findings) -> tuple[Render, ...]:
+    renders = (Render(cell, prompt, seed) for seed in seeds for cell in cells for prompt in plan.prompts)
+    return tuple(r for r in renders if r.stem not in findings.measured)
+
+
+def _survivors(plan: Plan, rows: Sequence[CellScore], bounds: Bounds) -> tuple[Cell, ...]:
+    """The better half of the cells that told something, and those that may with another seed; in their order."""
     control = next(row for row in rows if row.cell == plan.control)
-    best = [row.cell for row in ranked(plan, rows, control, bounds)][: kept(len(alive))]
-    if plan.control not in best:
+    untold = [row.cell for row in rows if row.likeness is None and row.seeds < _TRIES]
+    told = ranked(plan, [row for row in rows if row.cell not in untold], control, bounds)
+    best = [row.cell for row in told][: kept(len(told))]
+    if plan.control not in (*best, *untold):
         best[-1] = plan.control
-    return tuple(cell for cell in alive if cell in best)
+    return tuple(row.cell for row in rows if row.cell in best or row.cell in untold)
+
+
+def _recalled(
+    plan: Plan, alive: tuple[Cell, ...], out: Mapping[Cell, Sequence[int]], findings: Findings, bounds: Bounds
+) -> Stage:
+    """The last round with those cells that a rival inside the bounds is looked for among.
+
+    `out`: the seeds that each cell had been drawn with when it was put out, which alone decide who comes back.
+    """
+
+    def rival(cell: Cell, seeds: Sequence[int]) -> CellScore | None:
+        """The cell's row, where it was measurable and inside the bounds."""
+        row, control = (score_cell(plan, c, seeds, findings) for c in (cell, plan.control))
+        return row if row.worth is not None and not broken_bounds(row, control, bounds) else None
+
+    spare = [(cell, row) for cell, seeds in out.items() if (row := rival(cell, seeds)) is not None]
+    spare.sort(key=lambda pair: (-len(out[pair[0]]), -(pair[1].worth or 0.0), plan.strength(pair[0])))
+    others = [cell for cell in alive if cell != plan.control]
+    back: tuple[Cell, ...] = ()
+    missing: tuple[Render, ...] = ()
+    for cell, _ in spare[:RECALLS]:
+        if missing or any(rival(other, plan.seeds) for other in (*others, *back)):
+            break
+        back = (*back, cell)
+        missing = _missing(plan, (cell,), plan.seeds, findings)
+    return Stage((*alive, *back), len(plan.seeds), missing)
 
 
 def cost(plan: Plan, full: bool = False) -> int:
@@ -205,7 +253,7 @@ class Outcome:
     rows: tuple[CellScore, ...]  # finalists first, best first; then the others, the longer drawn first
     finalists: int
     control: CellScore
-    winner: CellScore | None  # None when no finalist inside the bounds could be measured
+    winner: CellScore | None  # None where nothing could win; `no_winner` says why
 
     @property
     def dropped(self) -> list[str]:
@@ -216,6 +264,19 @@ class Outcome:
     @property
     def pictures(self) -> int:
         return sum(row.pictures for row in self.rows)
+
+    @property
+    def no_winner(self) -> str:
+        """Why nothing won, in a few words; "" where something did."""
+        if self.winner is not None:
+            return ""
+        if len(self.rows) == 1:
+            return "one cell alone, nothing to compare it with"
+        if all(row.likeness is None for row in self.rows):
+            return "nothing could be measured"
+        if self.control.likeness is None:
+            return "no finalist inside the bounds could be measured"
+        return "every finalist but the control is outside the bounds or not measurable"
 
     def rule(self) -> str:
         """How the winner was chosen, in one sentence."""
@@ -245,6 +306,8 @@ def judge_sweep(
     finalists = ranked(plan, [row for row in rows if row.cell in alive], control, bounds)
     out = [row for row in rows if row.cell not in alive]
     others = sorted(ranked(plan, out, control, bounds), key=lambda row: -row.seeds)
-    best = finalists[0]
-    winner = None if best.worth is None or broken_bounds(best, control, bounds) else best
+    sound = [row for row in finalists if row.worth is not None and not broken_bounds(row, control, bounds)]
+    # Halving has seen too little of the others to write the weakest strengths down as the best.
+    alone = [row.cell for row in sound] == [plan.control] and (not full or len(rows) == 1)
+    winner = None if alone or not sound else sound[0]
     return Outcome(plan, bounds, full, variety_measure, (*finalists, *others), len(finalists), control, winner)

@@ -30,8 +30,18 @@ GRAPH: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def pack(comfy: Path) -> SimpleNamespace:
     load_folder("likeness_tune_pack", ROOT)
-    nodes = ("host", "sweep_values", "sweep_job", "tune_strengths")
-    domain = ("sweep.plan", "sweep.run", "sweep.score", "sweep.store", "sweep.report", "errors", "scoring")
+    nodes = ("host", "sweep_values", "sweep_drawing", "sweep_job", "tune_strengths")
+    domain = (
+        "sweep.plan",
+        "sweep.run",
+        "sweep.score",
+        "sweep.store",
+        "sweep.report",
+        "sweep.graph_key",
+        "errors",
+        "scoring",
+        "profile",
+    )
     names = [*(f"nodes.{n}" for n in nodes), *(f"likeness.{n}" for n in domain)]
     found = {n.rsplit(".", 1)[1]: importlib.import_module(f"likeness_tune_pack.{n}") for n in names}
     return SimpleNamespace(**found)
@@ -84,7 +94,7 @@ def plan(pack: SimpleNamespace, **texts: Any) -> Any:
 def test_the_drawing_part_is_found_behind_a_reroute(pack: SimpleNamespace) -> None:
     graph = nodes({"7": {"sweep": ["8", 0]}})
     graph.original_prompt["8"] = {"class_type": "Reroute", "inputs": {"": ["2", 0]}}
-    drawing = pack.sweep_job.drawing_of(graph, "7", plan(pack))
+    drawing = pack.sweep_drawing.drawing_of(graph, "7", plan(pack))
     assert (drawing.source, drawing.picture, drawing.model) == ("2", ["6", 0], ["1", 0])
 
 
@@ -100,17 +110,17 @@ LOOSE = {
 def test_a_graph_that_would_draw_one_picture_over_and_over_is_refused(pack: SimpleNamespace, case: str) -> None:
     changes, texts, words = LOOSE[case]
     with pytest.raises(pack.errors.LikenessError, match=words):
-        pack.sweep_job.drawing_of(nodes(changes), "7", plan(pack, **texts))
+        pack.sweep_drawing.drawing_of(nodes(changes), "7", plan(pack, **texts))
 
 
 def test_one_seed_and_one_prompt_need_no_wire(pack: SimpleNamespace) -> None:
     loose = nodes({"5": {"seed": 1}, "4": {"text": "a park"}})
-    assert pack.sweep_job.drawing_of(loose, "7", plan(pack, prompts="red", seeds=1)).source == "2"
+    assert pack.sweep_drawing.drawing_of(loose, "7", plan(pack, prompts="red", seeds=1)).source == "2"
 
 
 def test_a_sweep_from_another_node_is_refused(pack: SimpleNamespace) -> None:
     with pytest.raises(pack.errors.LikenessError, match="needs the sweep output of a Sweep Values node"):
-        pack.sweep_job.drawing_of(nodes({"7": {"sweep": ["1", 0]}}), "7", plan(pack))
+        pack.sweep_drawing.drawing_of(nodes({"7": {"sweep": ["1", 0]}}), "7", plan(pack))
 
 
 # ---- the rounds
@@ -134,14 +144,15 @@ def job(pack: SimpleNamespace, tmp_path: Path) -> Callable[..., Any]:
         from likeness_tune_pack.likeness.faces.face import Pipeline
 
         big = pack.plan.plan_of({"lora": texts, "faceid_weight": "0.2,0.4"}, prompts="red", seeds=1)
-        character = SimpleNamespace(identity=SimpleNamespace(digest="i"))
+        profile = pack.profile.Profile(name="Ada", slug="ada")
+        character = SimpleNamespace(identity=SimpleNamespace(digest="i"), profile=profile)
         limits = {"band": SimpleNamespace(low=0.3), "copy_limit": 0.9, "measure_drawn": False}
         judge = SimpleNamespace(character=character, **limits)
         judge.score = lambda name, faces, picture: pack.scoring.Score(name, "not measurable", "no face")
         measures = pack.run.Measures(Nobody(Pipeline("p", "d" * 64, "a" * 64)), judge)
         store = pack.store.SweepStore(tmp_path, "ada", "s", "f" * 64, measures.key)
         settings = pack.run.Settings(pack.score.Bounds(1, 1), True)
-        drawing = pack.sweep_job.Drawing(graph or nodes(), "2", ["6", 0])
+        drawing = pack.sweep_drawing.Drawing(graph or nodes(), "2", ["6", 0])
         about = pack.report.Provenance("p", False, "", store.relative)
         run = pack.run.SweepRun(big, store, measures, settings)
         return replace(pack.sweep_job.Job(run, drawing, "7", "sd15", False, about), **fields)
@@ -225,14 +236,99 @@ def test_a_sweep_without_a_winner_writes_nothing_and_gives_the_control(
 def test_what_could_not_be_written_is_told_before_anything_is_drawn(pack: SimpleNamespace) -> None:
     check, write = pack.tune_strengths._check_writing, pack.sweep_job.WRITE
     blend = SimpleNamespace(folder=None, profile=SimpleNamespace(name="Blend"))
-    kept = SimpleNamespace(folder=Path("x"), profile=SimpleNamespace(name="Ada"))
-    unknown = pack.sweep_job.Drawing(nodes({"3": {"model": ["2", 1]}}), "2", ["6", 0])
+    kept = SimpleNamespace(folder=Path("x"), slug="ada", profile=SimpleNamespace(name="Ada", base={}))
+    unknown = pack.sweep_drawing.Drawing(nodes({"3": {"model": ["2", 1]}}), "2", ["6", 0])
     with pytest.raises(pack.errors.LikenessError, match="lies in no library"):
         check(write, "sd15", blend, unknown)
     with pytest.raises(pack.errors.LikenessError, match="choose it under family"):
         check(write, "auto", kept, unknown)
     check(write, "sd15", kept, unknown)
     check("only report", "auto", blend, unknown)
+
+
+def character(pack: SimpleNamespace, **settings: Any) -> Any:
+    profile = pack.profile.Profile(name="Ada", slug="ada", base={"sd15": pack.profile.BaseSettings(**settings)})
+    return SimpleNamespace(slug="ada", profile=profile, has_identity=False)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ({"strengths": "face_forward"}, "draws with strengths 'face_forward'.*set its strengths to profile"),
+        ({"strengths": "custom", "strengths.lora_model": 0.9}, "draws with strengths 'custom'"),
+        ({"strengths": "profile", "method": "faceid_only"}, "draws with method faceid_only"),
+    ],
+)
+def test_a_winner_is_not_written_beside_settings_that_it_was_not_drawn_with(
+    pack: SimpleNamespace, inputs: dict[str, Any], words: str
+) -> None:
+    drawing = pack.sweep_drawing.Drawing(nodes({"3": inputs}), "2", ["6", 0])
+    with pytest.raises(pack.errors.LikenessError, match=words):
+        pack.sweep_drawing.check_profile(drawing, character(pack))
+    as_told = pack.sweep_drawing.Drawing(nodes({"3": {"strengths": "profile", "method": "faceid_only"}}), "2", ["6", 0])
+    pack.sweep_drawing.check_profile(as_told, character(pack, method="faceid_only"))
+
+
+def test_a_winner_is_written_for_the_family_that_was_drawn(pack: SimpleNamespace) -> None:
+    check, ada = pack.sweep_drawing.check_family, character(pack, strengths=pack.profile.Strengths(end=0.5))
+    late = pack.plan.plan_of({"start": "0.2,0.7"})
+    assert check(ada, plan(pack), "auto", "sdxl") == "sdxl"
+    assert check(ada, plan(pack), "flux", "other") == "flux", "a model that has no name here may be what the user says"
+    with pytest.raises(pack.errors.LikenessError, match="draws with a sd15 model, and family says sdxl"):
+        check(ada, plan(pack), "sdxl", "sd15")
+    with pytest.raises(pack.errors.LikenessError, match="comes after end"):
+        check(ada, late, "auto", "sd15")
+
+
+def test_the_character_that_is_judged_is_the_one_that_is_drawn(pack: SimpleNamespace) -> None:
+    graph = nodes({"3": {"character": ["8", 0]}})
+    for node_id, slug in (("8", "ada"), ("9", "ben"), ("10", "ada")):
+        graph.original_prompt[node_id] = {"class_type": "LikenessLoadCharacter", "inputs": {"character": slug}}
+    drawing = pack.sweep_drawing.Drawing(graph, "2", ["6", 0])
+
+    def judged(node_id: str) -> Any:
+        return pack.graph_key.describe(graph.get_node, [node_id, 0], "")
+
+    pack.sweep_drawing.check_drawn(drawing, judged("10"))
+    with pytest.raises(pack.errors.LikenessError, match="judges ben, and the graph draws ada"):
+        pack.sweep_drawing.check_drawn(drawing, judged("9"))
+    pack.sweep_drawing.check_drawn(pack.sweep_drawing.Drawing(nodes(), "2", ["6", 0]), judged("9"))
+
+
+def test_the_key_follows_pictures_models_and_other_characters(
+    pack: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import folder_paths
+
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "style_models", ([str(tmp_path)], {".safetensors"}))
+    folder_paths.filename_list_cache.pop("style_models", None)
+    (tmp_path / "look.safetensors").write_bytes(b"1")
+    graph = nodes({"3": {"style": "look.safetensors", "character": ["8", 0], "picture": ["9", 0]}})
+    graph.original_prompt["8"] = {"class_type": "LikenessLoadCharacter", "inputs": {"character": "ben"}}
+    graph.original_prompt["9"] = {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "is_changed": ["first"]}
+    ben = [character(pack)]
+    monkeypatch.setattr(pack.sweep_drawing, "open_character", lambda library, slug: ben[0])
+    monkeypatch.setattr(pack.host, "library", lambda: None)
+    for folder in ("ipadapter", "loras", "clip_vision"):
+        monkeypatch.setitem(folder_paths.folder_names_and_paths, folder, ([], set()))
+
+    def stamps() -> str:
+        return json.dumps(
+            pack.sweep_drawing.Drawing(graph, "2", ["6", 0]).stamps(
+                SimpleNamespace(slug="ada", profile=pack.profile.Profile(name="Ada", slug="ada"))
+            )
+        )
+
+    before = stamps()
+    assert stamps() == before
+    graph.original_prompt["9"]["is_changed"] = ["second"]
+    other_picture = stamps()
+    (tmp_path / "look.safetensors").write_bytes(b"22")
+    other_model = stamps()
+    ben[0] = character(pack, strengths=pack.profile.Strengths(faceid_weight=0.3))
+    assert len({before, other_picture, other_model, stamps()}) == 4
+    graph.original_prompt["9"]["is_changed"] = [float("nan")]
+    assert stamps() == stamps(), "a node that is never the same twice says nothing"
 
 
 def test_one_half_of_a_clip_gives_no_prompt_score_and_says_so(pack: SimpleNamespace) -> None:

@@ -80,3 +80,10 @@ def test_a_sweep_without_any_measurement_is_drawn() -> None:
     found = {r.stem: Measured(None) for r in plan.renders}
     picture = heat_map(judge_sweep(plan, Findings(found), Bounds(), full=True))
     assert picture.shape[1] > 200
+
+
+def test_four_hundred_combinations_are_cut_to_the_best_forty() -> None:
+    plan = plan_of({"lora": "0", "faceid_weight": "0", "faceid_weight_v2": "0:1:20", "start": "0:1:20"}, seeds=1)
+    picture = drawn(plan, winner=399)
+    assert picture.shape[0] < 8000
+    assert not np.array_equal(picture, drawn(plan, winner=398)), "the winner's table is among them"

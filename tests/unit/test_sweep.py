@@ -88,6 +88,8 @@ def test_values_are_read_in_both_forms(text: str, values: tuple[float, ...]) -> 
         ("1.2", "start", "outside 0 to 1"),
         ("-2", "faceid_weight", "outside -1 to 5"),
         ("11", "lora", "outside -10 to 10"),
+        ("0,4; 0,6", "lora", "decimal commas"),
+        ("1_0", "lora", "no strength"),
     ],
 )
 def test_a_text_that_is_no_list_of_strengths_is_refused_by_name(text: str, axis: str, words: str) -> None:

@@ -21,7 +21,7 @@ from .faces.yunet import YuNet
 from .images import RGB8, read
 from .paths import inside
 from .scoring import Look
-from .style import ImageEmbedder
+from .style import ImageEmbedder, is_known
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class _References:
 
     def __init__(self, character: Character, yunet: Callable[[], YuNet] | None) -> None:
         self._character, self._find, self._lock = character, yunet, threading.Lock()
-        self.notes: list[str] = []  # pictures that are missing, one sentence each
+        self.notes: list[str] = []  # pictures that are missing, and more that is worth knowing; one sentence each
 
     def head(self, picture: RGB8, face: Face | None) -> RGB8:
         """By the face that was found, else by YuNet's best, else the whole picture."""
@@ -71,8 +71,7 @@ class _References:
             try:
                 picture = read(inside(folder, reference.file))
             except LikenessError as error:
-                self.notes.append(f"The look is compared without {reference.file}: {error}")
-                log.warning("%s", self.notes[-1])
+                self.note(f"The look is compared without {reference.file}: {error}")
                 continue
             heads.append(self.head(picture, faces.get(reference.file)))
         if not heads:
@@ -80,6 +79,14 @@ class _References:
                 f"No reference picture of {self._character.slug!r} can be read, so looks cannot be compared."
             )
         return heads
+
+    def note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+            log.warning("%s", sentence)
+
+    def unknown(self, model: str) -> None:
+        self.note(f"{model} gave no finite numbers for some pictures, so their look is not known: try another one.")
 
     def once(self, make: Callable[[list[RGB8]], Vector], kept: list[Vector]) -> Vector:
         """`make(heads)`, computed once and kept in `kept`."""
@@ -106,11 +113,17 @@ class CcipLook:
     def notes(self) -> tuple[str, ...]:
         return tuple(self._references.notes)
 
-    def compare(self, picture: RGB8, face: Face | None) -> Look:
-        """0 is equal; the same character up to the model's threshold."""
+    def compare(self, picture: RGB8, face: Face | None) -> Look | None:
+        """0 is equal; the same character up to the model's threshold. None where the model gave no numbers."""
         references = self._references.once(self._ccip.features, self._kept)
         features = self._ccip.features([self._references.head(picture, face)])
-        value = float(np.median(self._ccip.differences(np.concatenate([features, references]))[0, 1:]))
+        told = self._ccip.differences(np.concatenate([features, references]))[0, 1:]
+        known = told[np.isfinite(told)]
+        if len(known) < len(told):
+            self._references.unknown("CCIP")
+        if not len(known):
+            return None
+        value = float(np.median(known))
         return Look(self.name, value, value <= self._ccip.threshold)
 
 
@@ -126,14 +139,22 @@ class EmbeddingLook:
     def notes(self) -> tuple[str, ...]:
         return tuple(self._references.notes)
 
-    def compare(self, picture: RGB8, face: Face | None) -> Look:
+    def compare(self, picture: RGB8, face: Face | None) -> Look | None:
+        """None where the encoder gave no numbers for the picture or for any reference."""
         centroid = self._references.once(self._centroid, self._kept)
         (vector,) = self._embedder.embed([self._references.head(picture, face)])
-        return Look(self.name, cosine(vector, centroid), None)
+        if is_known(vector) and is_known(centroid):
+            return Look(self.name, cosine(vector, centroid), None)
+        self._references.unknown(self._embedder.name)
+        return None
 
     def _centroid(self, heads: Sequence[RGB8]) -> Vector:
+        """Of the heads that the encoder has numbers for; NaN where there is none."""
         vectors = [self._embedder.embed([head])[0] for head in heads]
-        return normalise(np.mean([normalise(v) for v in vectors], axis=0))
+        known = [normalise(v) for v in vectors if is_known(v)]
+        if len(known) < len(vectors):
+            self._references.unknown(self._embedder.name)
+        return normalise(np.mean(known, axis=0)) if known else np.full(1, np.nan, np.float32)
 
 
 def look_for(

@@ -52,14 +52,20 @@ class StyleMatch:
     pictures: int  # that it is the mean of
     notes: tuple[str, ...] = ()  # pictures left out, one sentence each
 
-    def match(self, picture: RGB8, faces: Sequence[Face]) -> float:
-        """Cosine, -1..1, of the frame without its faces; from `STYLE_GOOD` it keeps to the style."""
+    def match(self, picture: RGB8, faces: Sequence[Face]) -> float | None:
+        """Cosine, -1..1, of the frame without its faces; from `STYLE_GOOD` it keeps to the style. None where the
+        encoder gave no numbers."""
         return self.match_many([(picture, faces)])[0]
 
-    def match_many(self, frames: Sequence[tuple[RGB8, Sequence[Face]]]) -> list[float]:
+    def match_many(self, frames: Sequence[tuple[RGB8, Sequence[Face]]]) -> list[float | None]:
         """The same of many frames in one pass."""
         vectors = self.embedder.embed([without_faces(p, faces) for p, faces in frames])
-        return [cosine(v, self.centroid) for v in vectors]
+        return [cosine(v, self.centroid) if is_known(v) else None for v in vectors]
+
+
+def is_known(values: Floats) -> bool:
+    """False for NaN and infinity, which an encoder in half precision gives where its numbers do not suffice."""
+    return bool(np.isfinite(values).all())
 
 
 def without_faces(picture: RGB8, faces: Iterable[Face]) -> RGB8:
@@ -89,16 +95,22 @@ def style_of(
 ) -> StyleMatch:
     """The style of some pictures. `frames`: functions that read a picture and find its faces.
 
-    A picture that cannot be read is left out with a note. FaceError when none is left.
+    A picture that cannot be read, or of which the encoder makes no numbers, is left out with a note. FaceError when
+    none is left.
     """
-    vectors, notes = [], []
+    vectors: list[Vector] = []
+    notes: list[str] = []
     for load in frames:
         try:
             picture, faces = load()
         except LikenessError as error:
             notes.append(str(error))
             continue
-        vectors.append(normalise(embedder.embed([without_faces(picture, faces)])[0]))
+        (vector,) = embedder.embed([without_faces(picture, faces)])
+        if is_known(vector):
+            vectors.append(normalise(vector))
+        elif (sentence := f"{embedder.name} gave no finite numbers for some pictures of the style.") not in notes:
+            notes.append(sentence)
     if not vectors:
         raise FaceError(f"There is no picture that shows the style {name!r}. " + " ".join(notes))
     return StyleMatch(name, embedder, normalise(np.mean(vectors, axis=0)), len(vectors), tuple(notes))

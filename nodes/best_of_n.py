@@ -175,7 +175,9 @@ def _inputs() -> list[Any]:
             default=8,
             min=1,
             max=100,
-            tooltip="How many attempts at most, the first one included. An attempt may draw several pictures.",
+            tooltip="How many attempts at most, the first one included. An attempt may draw several pictures. ComfyUI "
+            "may hold the pictures of all of them until the prompt ends: float32, 12 MB each at 1024 x 1024, so 100 "
+            "take 1.2 GB of memory.",
         ),
         io.Boolean.Input(
             "avoid_copies",

@@ -97,11 +97,12 @@ class ConsistencyReport(io.ComfyNode):
 
     @classmethod
     def _output(cls, report: Report, files: Files) -> io.NodeOutput:
-        text = "\n".join([headline(report), *advice(report), f"Written: {files.html}"])
+        below = files.html.relative_to(host.output_folder()).as_posix()
+        text = "\n".join([headline(report), *advice(report), f"Written below ComfyUI's output folder: {below}"])
         host.show_text(text, cls.hidden.unique_id)
         plot = host.to_image([chart(report)])
         rate = report.tally.rate
-        shown = {"text": [text], "likeness_report": [str(files.html.relative_to(host.output_folder()).as_posix())]}
+        shown = {"text": [text], "likeness_report": [below]}
         out = (text, math.nan if rate is None else rate, plot, str(files.html))
         return io.NodeOutput(*out, ui={**ui.PreviewImage(plot, cls=cls).as_dict(), **shown})
 
@@ -156,8 +157,8 @@ def _below(folder: Path, measures: Measures, files: Files) -> tuple[Measured, Fi
 
 def _built(told: Any, measured: Measured, groupings: Sequence[Grouping], folder: Path | None) -> Report:
     if folder is None:
-        return build(told, measured, groupings)
-    return build(told, measured, groupings, settings_below(folder, _stop))
+        return build(told, measured, groupings, check=_stop)
+    return build(told, measured, groupings, settings_below(folder), check=_stop)
 
 
 def _inputs() -> list[io.Input]:

@@ -25,6 +25,7 @@ from .selection import (
     take_latents,
     unconnected,
     when_empty_input,
+    zeros,
 )
 from .types import ScoresType
 
@@ -83,15 +84,17 @@ class LikenessGate(io.ComfyNode):
 
 
 def _given(parts: Split, scores: Sequence[Score], when_empty: str, threshold: float | None) -> tuple[Split, str]:
-    """What the outputs carry, and a sentence about it: a picture that was refused may pass as accepted."""
-    if parts.accepted or not scores:
+    """What the outputs carry, each picture once, and a sentence about it: one that was refused may pass as accepted."""
+    if parts.accepted:
         return parts, ""
-    if when_empty != PASS:
-        then = "what comes after that output does not run" if when_empty == BLOCK else "a grey picture stands for it"
+    if when_empty != PASS or not scores:
+        grey_one, stops = "a grey picture stands for it", "what comes after that output does not run"
+        then = grey_one if when_empty == PLACEHOLDER else stops
         return parts, f"No picture was accepted: {then}."
     (first,) = best(scores, 1, threshold=threshold)
     passed = f"the best one, {first}, was passed although it is {verdict_at(scores[first], threshold)}"
-    return Split((first,), parts.rejected, parts.not_measurable), f"No picture was accepted: {passed}."
+    others = (tuple(i for i in part if i != first) for part in (parts.rejected, parts.not_measurable))
+    return Split((first,), *others), f"No picture was accepted: {passed}."
 
 
 def _images(images: torch.Tensor, part: Sequence[int], name: str, when_empty: str) -> Any:
@@ -113,7 +116,7 @@ def _masks(masks: torch.Tensor | None, part: Sequence[int], when_empty: str) -> 
         return unconnected(_NODE, "masks")
     if part:
         return take(masks, part)
-    return torch.zeros_like(masks[:1]) if when_empty == PLACEHOLDER else blocked()
+    return zeros(masks) if when_empty == PLACEHOLDER else blocked()
 
 
 def _report(scores: Sequence[Score], counts: Sequence[int], threshold: float | None, note: str) -> str:
@@ -127,7 +130,10 @@ def _inputs() -> list[Any]:
     return [
         io.Image.Input("images", tooltip="The pictures that were scored."),
         ScoresType.Input("scores", tooltip="From Score Likeness, one per picture."),
-        when_empty_input(" pass the best concerns the accepted pictures; empty others are blocked."),
+        when_empty_input(
+            " pass the best concerns the accepted output alone: the picture that passes leaves the output that it "
+            "belongs to, and empty others are blocked."
+        ),
         io.Float.Input(
             "threshold",
             default=0.0,
@@ -153,7 +159,11 @@ def _outputs() -> list[Any]:
     return [
         *each(io.Image.Output, "", "The pictures that are {}, in the order they came."),
         *each(io.String.Output, "_indices", 'Which pictures of the batch the {} output carries, for example "0,2,5".'),
-        *each(io.Int.Output, "_count", "How many pictures are {}; one that only passes as the best does not count."),
+        *each(
+            io.Int.Output,
+            "_count",
+            "How many pictures are {}, by their verdict: one that only passes as the best counts as what it is.",
+        ),
         io.String.Output("report", display_name="report", tooltip="One line per picture."),
         *each(io.Latent.Output, "_latents", "Latents of the pictures that are {}."),
         *each(io.Mask.Output, "_masks", "Masks of the pictures that are {}."),

@@ -15,7 +15,6 @@ from ..likeness.scoring import Score, describe
 from . import host
 
 BLOCK, PASS, PLACEHOLDER = "block downstream", "pass the best", "placeholder"
-_BY_INDEX = ("batch_index", "noise_mask")  # of a LATENT, one entry per picture where they are there at all
 
 
 def when_empty_input(more: str = "") -> io.Combo.Input:
@@ -45,16 +44,22 @@ def take(batch: torch.Tensor, indices: Sequence[int]) -> torch.Tensor:
 
 
 def take_latents(latents: dict[str, Any], indices: Sequence[int]) -> dict[str, Any]:
-    """A LATENT with those entries of its batch."""
-    count = latent_count(latents)
-    part = {**latents, "samples": take(latents["samples"], indices)}
-    for key in _BY_INDEX:
-        value = latents.get(key)
-        if isinstance(value, torch.Tensor) and len(value) == count:
-            part[key] = take(value, indices)
-        elif isinstance(value, (list, tuple)) and len(value) == count:
-            part[key] = [value[i] for i in indices]
+    """A LATENT with those entries of its batch, as ComfyUI's LatentFromBatch takes them: each keeps its place in the
+    noise (`batch_index`), and a noise mask that is shorter than the batch is repeated."""
+    samples, mask = latents["samples"], latents.get("noise_mask")
+    places = latents.get("batch_index")
+    if places is None or len(places) != len(samples):
+        places = range(len(samples))
+    part = {**latents, "samples": take(samples, indices), "batch_index": [int(places[i]) for i in indices]}
+    if isinstance(mask, torch.Tensor) and _is_per_picture(mask, samples) and len(mask) > 1:
+        part["noise_mask"] = take(mask, [i % len(mask) for i in indices])
     return part
+
+
+def _is_per_picture(mask: torch.Tensor, samples: torch.Tensor) -> bool:
+    """Whether a noise mask begins with the batch, as ComfyUI reads it (`comfy.utils.reshape_mask`): one of fewer
+    dimensions than the latents of a video holds its frames."""
+    return mask.ndim == samples.ndim or (mask.ndim, samples.ndim) == (3, 4)
 
 
 def latent_count(latents: dict[str, Any] | None) -> int | None:
@@ -77,9 +82,14 @@ def grey(images: torch.Tensor, text: str) -> torch.Tensor:
 
 
 def empty_latents(latents: dict[str, Any]) -> dict[str, Any]:
-    """Zeros, one entry, where a LATENT goes with a placeholder."""
-    first = take_latents(latents, [0])
-    return {**first, "samples": torch.zeros_like(first["samples"])}
+    """Zeros, one entry, where a LATENT goes with a placeholder, which has no place in the noise and no mask."""
+    others = {key: value for key, value in latents.items() if key not in ("batch_index", "noise_mask")}
+    return {**others, "samples": zeros(latents["samples"])}
+
+
+def zeros(batch: torch.Tensor) -> torch.Tensor:
+    """[B, ...] -> zeros [1, ...]; B may be 0."""
+    return batch.new_zeros((1, *batch.shape[1:]))
 
 
 def listing(scores: Sequence[Score], indices: Sequence[int], marks: Sequence[str] = ()) -> list[str]:

@@ -11,6 +11,7 @@ from likeness.profile import (
     PRESETS,
     BaseSettings,
     Calibration,
+    Comparison,
     FaceIDAssets,
     LoraVersion,
     NamedCheckpoint,
@@ -62,10 +63,36 @@ def _optional(of: st.SearchStrategy) -> st.SearchStrategy:
     return st.none() | of
 
 
+cosines = st.floats(-1, 1)
 references = st.builds(Reference, file=in_folder, weight=st.floats(0.0, 10.0))
+comparisons = st.builds(
+    Comparison,
+    date=lines,
+    tool=lines,
+    pictures=st.integers(1, 100_000),
+    seeds=lines,
+    rate=_optional(shares),
+    similarity=_optional(cosines),
+    measurable=st.integers(0, 10**6),
+    copies=st.integers(0, 10**6),
+    against=lines,
+    against_rate=_optional(shares),
+    against_similarity=_optional(cosines),
+    against_measurable=st.integers(0, 10**6),
+    against_copies=st.integers(0, 10**6),
+    better=st.integers(0, 10**6),
+    worse=st.integers(0, 10**6),
+    p=_optional(shares),
+    face_model=lines,
+    conditioned=st.booleans(),
+    switched=st.booleans(),
+    verdict=texts,
+)
 loras = st.lists(
     st.builds(LoraVersion, file=model_files, version=st.integers(1, 9999), trained_on=lines, notes=texts,
-    active=st.booleans()),
+    active=st.booleans(), sha256=st.just("") | st.from_regex(r"[0-9a-f]{64}", fullmatch=True), date=lines,
+    base_model=lines, training_set=lines, steps=_optional(st.integers(0, 10**9)),
+    rank=_optional(st.integers(1, 65536)), alpha=_optional(st.floats(-1e6, 1e6)), comparison=_optional(comparisons)),
     max_size=3,
     unique_by=lambda v: v.version,
 ).map(lambda vs: tuple(v.model_copy(update={"active": v.active and i == 0}) for i, v in enumerate(vs)))  # fmt: skip
@@ -129,7 +156,6 @@ settings_of_a_base = st.builds(
     sweep=_optional(evidence),
 )
 checkpoints = st.builds(NamedCheckpoint, file=model_files, family=st.sampled_from(FAMILIES), purpose=lines)
-cosines = st.floats(-1, 1)
 shares = st.floats(0, 1)
 calibrations = st.builds(
     Calibration,

@@ -113,10 +113,12 @@ def build(
     groupings: Sequence[Grouping] = (),
     read: Reader = lambda name: {},
     top: int = 12,
+    check: Callable[[], None] = lambda: None,
 ) -> Report:
-    """The report. `read` gives a picture's settings, and may raise to stop; `top`: of the worst and best, each."""
+    """The report. `read` gives a picture's settings; `top`: of the worst and best, each; `check` is called for every
+    picture. `read` and `check` may raise to stop."""
     rows = measured.rows
-    values = group_values([r.name for r in rows], groupings, read)
+    values = group_values([r.name for r in rows], groupings, read, check)
     make = _tallier(about)
     tables = [
         GroupTable(g.name, tuple(sorted(_groups(rows, [v[i] for v in values], make), key=_rank)))
@@ -186,7 +188,8 @@ def to_json(report: Report, advice: Sequence[str]) -> bytes:
         "links_outside": [shown(name) for name in report.outside],
         "not_readable": [{"name": shown(x.name), "reason": x.reason} for x in report.left_out],
     }
-    return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False).encode("utf-8") + b"\n"
+    text = json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"  # half a character becomes JSON's own \udcff
 
 
 def _row(report: Report, index: int) -> dict[str, Any]:

@@ -50,14 +50,9 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def settings_below(folder: Path, check: Callable[[], None] = lambda: None) -> Reader:
-    """The settings of a folder's pictures by name. `check` is called for each, and may raise to stop."""
-
-    def read(name: str) -> dict[str, str]:
-        check()
-        return read_settings(folder / name)
-
-    return read
+def settings_below(folder: Path) -> Reader:
+    """The settings of a folder's pictures by name."""
+    return lambda name: read_settings(folder / name)
 
 
 def save(

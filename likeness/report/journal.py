@@ -1,12 +1,14 @@
 """Rows kept while a report is made, so that a run that was stopped goes on where it was.
 
-One JSON line a row, appended; the first line holds a key of everything that decides a row. A run that is killed
-may leave half a line, which is skipped. A row counts only while its file has the same size and time.
+One JSON line a row, appended; the first line holds a key of everything that decides a row, and of the folder. A run
+that is killed may leave half a line, which is skipped. A row counts only while its file has the same size and time.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +34,12 @@ class Journal:
     def __init__(self, path: Path, key: str) -> None:
         self._path, self._key = path, key
         self._begun = False
+
+    def of(self, folder: Path) -> Journal:
+        """The same for one folder, wherever its links lead: another one may hold files of the same names, sizes and
+        times. Its place is not written, only a digest."""
+        place = os.fsencode(os.path.realpath(folder))
+        return Journal(self._path, hashlib.sha256(self._key.encode() + b"\0" + place).hexdigest())
 
     def resume(self) -> dict[str, tuple[Stamp, Row]]:
         """The rows of an earlier run with the same key, by name; {} where there is none."""
@@ -60,7 +68,7 @@ class Journal:
 
     def _lines(self) -> list[bytes]:
         """The last one is empty where the file ends with a whole line."""
-        if not self._path.exists():
+        if not os.path.exists(self._path):  # noqa: PTH110 - Path.exists raises where a folder may not be entered
             return []
         try:
             return read_limited(self._path, MAX_BYTES).split(b"\n")

@@ -93,7 +93,7 @@ class _File:
 
     def load(self) -> RGB8:
         self.stamp = stamp_of(self.path)
-        if self.stamp is not None and self.stamp.size == 0 and self.path.is_file():
+        if self.stamp is not None and self.stamp.size == 0 and os.path.isfile(self.path):  # noqa: PTH113 - never raises
             raise ImageError(f"{self.path.name}: the file is empty: save or download it again.")
         return images.read(self.path)
 
@@ -160,7 +160,7 @@ def measure_folder(
     from ..faces.stream import analyse_many  # not at start-up: most graphs never measure a folder
 
     listing = list_pictures(folder, check)
-    run = _Run(folder, measures, journal, left_out=list(listing.left_out))
+    run = _Run(folder, measures, None if journal is None else journal.of(folder), left_out=list(listing.left_out))
     total = len(listing.pictures) + len(listing.left_out)
     waiting = list(_not_yet(run, listing.pictures, check))
     resumed = len(run.rows)

@@ -9,7 +9,9 @@ from typing import Any
 
 from ..scoring import VERDICTS, Score
 
-_MAX_TEXT = 1000  # characters of a reason or a name
+_MAX_TEXT = 8000  # characters
+_COSINES = ("similarity", "nearest_similarity", "second", "style")
+_MOST = 1e9  # of any other number
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def row_of(score: Score, style: float | None = None) -> Row:
     """The row of a scored picture."""
     c = score.chosen
     look = score.look if c is None else c.look
-    told = (look.name, round(look.value, 4)) if look is not None else ("", None)
+    told = (look.name, _rounded(look.value)) if look is not None and math.isfinite(look.value) else ("", None)
     common = {"look": told[0], "look_value": told[1], "style": _rounded(style)}
     if c is None:
         return Row(score.name, score.verdict, score.reason, len(score.faces), **common)  # type: ignore[arg-type]
@@ -96,8 +98,8 @@ def row_from(values: object) -> Row | None:
         value, kinds = values[field.name], _KINDS[str(field.type)]
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             return None
-        if isinstance(value, str) and len(value) > 8 * _MAX_TEXT:
+        if isinstance(value, str) and len(value) > _MAX_TEXT:
             return None
-        if isinstance(value, (int, float)) and not (math.isfinite(value) and abs(value) < 1e9):
-            return None
+        if isinstance(value, (int, float)) and not abs(value) <= (1.001 if field.name in _COSINES else _MOST):
+            return None  # NaN, too
     return Row(**values) if values["verdict"] in VERDICTS else None

@@ -91,7 +91,7 @@ def _graph(text: bytes) -> Graph:
 
 def _drawn(graph: Graph) -> Graph:
     """The nodes that a saving node depends on: what lies beside them drew nothing. All of them where none saves."""
-    waiting = [key for key, node in graph.items() if "save" in str(node.get("class_type"))[:100].lower()]
+    waiting = [key for key, node in graph.items() if "save" in _class_of(node).lower()]
     needed: set[str] = set()
     while waiting:
         key = waiting.pop()
@@ -100,6 +100,11 @@ def _drawn(graph: Graph) -> Graph:
             links = (v[0] for v in graph[key]["inputs"].values() if _linked(graph, v) is not None)
             waiting += [other for other in links if other not in needed]
     return {key: node for key, node in graph.items() if key in needed} if needed else graph
+
+
+def _class_of(node: Graph) -> str:
+    value = node.get("class_type")
+    return value[:100] if isinstance(value, str) else ""
 
 
 def _whole(digits: str) -> int | str:

@@ -96,7 +96,8 @@ def test_a_batch_gives_rate_plot_page_and_words(pack: SimpleNamespace, ada: Any,
     assert Path(out["path"]) == output / "likeness" / "reports" / "ada" / "first_try_00001.html"
     assert Path(out["path"]).read_text(encoding="utf-8").count("data:image/jpeg") == 3
     assert [p["verdict"] for p in told(out)["pictures"]] == ["accepted", "accepted", "rejected", "not measurable"]
-    assert out["ui"]["text"] == [out["report"]]
+    assert out["ui"]["text"] == [out["report"]] and str(output) not in out["report"]
+    assert out["report"].endswith("output folder: likeness/reports/ada/first_try_00001.html")
     assert out["ui"]["likeness_report"] == ["likeness/reports/ada/first_try_00001.html"]
 
 

@@ -85,6 +85,64 @@ def test_a_noise_mask_for_all_pictures_stays_whole(pack: SimpleNamespace) -> Non
     assert gate(pack, MIXED, latents=latents)["accepted_latents"]["noise_mask"].shape == (1, 1, 40, 56)
 
 
+def samples(count: int) -> torch.Tensor:
+    """Latents of which each has its index as value."""
+    return torch.arange(float(count))[:, None, None, None].expand(count, 4, 5, 7)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("places", [None, [9, 8, 7, 6, 5]])
+def test_latents_are_taken_as_comfyui_itself_takes_them(
+    pack: SimpleNamespace, count: int, places: list[int] | None
+) -> None:
+    import nodes as core
+
+    latents = {"samples": samples(5), "noise_mask": torch.arange(float(count))[:, None, None, None] * torch.ones(8, 8)}
+    latents |= {} if places is None else {"batch_index": places}
+    for similarities, index in (((0.1, 0.1, 0.1, 0.8, 0.1), 3), ((0.8, 0.1, 0.1, 0.1, 0.1), 0)):
+        ours = gate(pack, similarities, latents=latents)["accepted_latents"]
+        (theirs,) = core.LatentFromBatch().frombatch(latents, index, 1)
+        assert ours["batch_index"] == theirs["batch_index"]
+        assert torch.equal(ours["samples"], theirs["samples"])
+        assert torch.equal(ours["noise_mask"], theirs["noise_mask"])
+
+
+def test_a_short_noise_mask_repeats_in_the_order_of_the_best(pack: SimpleNamespace) -> None:
+    mask = torch.stack([torch.zeros(1, 8, 8), torch.ones(1, 8, 8)])
+    out = pick(pack, MIXED, k=3, latents={"samples": samples(5), "noise_mask": mask})
+    assert out["best_latents"]["batch_index"] == [1, 3, 4]
+    assert out["best_latents"]["noise_mask"].mean(dim=(1, 2, 3)).tolist() == [1, 1, 0]
+
+
+def test_a_noise_mask_without_a_batch_is_for_all_pictures(pack: SimpleNamespace) -> None:
+    flat = {"samples": torch.zeros(5, 4, 5, 7), "noise_mask": torch.zeros(5, 8)}
+    video = {"samples": torch.zeros(5, 4, 3, 5, 7), "noise_mask": torch.zeros(3, 1, 5, 7)}
+    for latents in (flat, video):
+        assert gate(pack, MIXED, latents=latents)["accepted_latents"]["noise_mask"] is latents["noise_mask"]
+
+
+@pytest.mark.parametrize("when_empty", [BLOCK, PASS, PLACEHOLDER])
+def test_an_empty_batch_is_no_error(pack: SimpleNamespace, when_empty: str) -> None:
+    given = {
+        "images": torch.zeros(0, 40, 56, 3),
+        "scores": (),
+        "when_empty": when_empty,
+        "latents": {"samples": torch.zeros(0, 4, 5, 7), "noise_mask": torch.zeros(0, 1, 5, 7), "batch_index": []},
+    }
+    gated = run(pack.gate.LikenessGate, masks=torch.zeros(0, 40, 56), **given)
+    picked = run(pack.pick_best.PickBest, **given)
+    assert gated["accepted_count"] == 0 and gated["accepted_indices"] == picked["indices"] == ""
+    for out, name in ((gated, "accepted"), (gated, "rejected"), (gated, "not_measurable"), (picked, "best")):
+        if when_empty != PLACEHOLDER:
+            assert is_blocked(out[name]) and is_blocked(out[f"{name}_latents"])
+            continue
+        assert out[name].shape == (1, 40, 56, 3) and out[f"{name}_latents"]["samples"].shape == (1, 4, 5, 7)
+    if when_empty == PLACEHOLDER:
+        assert gated["accepted_masks"].shape == (1, 40, 56)
+    then = "a grey picture stands for it" if when_empty == PLACEHOLDER else "does not run"
+    assert then in gated["report"]
+
+
 def test_an_empty_output_is_blocked_and_the_others_are_not(pack: SimpleNamespace) -> None:
     out = gate(pack, (0.2, 0.3), latents={"samples": torch.zeros(2, 4, 5, 7)}, masks=batch(2)[..., 0])
     assert all(is_blocked(out[name]) for name in ("accepted", "accepted_latents", "accepted_masks", "not_measurable"))
@@ -95,11 +153,15 @@ def test_an_empty_output_is_blocked_and_the_others_are_not(pack: SimpleNamespace
 def test_the_best_can_pass_and_the_report_says_that_it_was_refused(pack: SimpleNamespace) -> None:
     out = gate(pack, (0.2, None, 0.3), when_empty=PASS, masks=batch(3)[..., 0])
     assert which(out["accepted"]) == [2] and out["accepted_indices"] == "2" and len(out["accepted_masks"]) == 1
-    assert out["accepted_count"] == 0 and which(out["rejected"]) == [0, 2], "it stays what it is"
+    assert which(out["rejected"]) == [0] and out["rejected_indices"] == "0", "a picture is in one output only"
+    assert (out["accepted_count"], out["rejected_count"]) == (0, 2), "it counts as what it is"
     assert "the best one, 2, was passed although it is rejected" in out["report"]
     out = gate(pack, (None, None), when_empty=PASS)
-    assert which(out["accepted"]) == [0] and is_blocked(out["rejected"])
+    assert which(out["accepted"]) == [0] and is_blocked(out["rejected"]) and which(out["not_measurable"]) == [1]
     assert "although it is not measurable" in out["report"]
+    out = gate(pack, (0.2,), when_empty=PASS, latents={"samples": torch.zeros(1, 4, 5, 7)}, masks=batch(1)[..., 0])
+    assert all(is_blocked(out[f"rejected{kind}"]) for kind in ("", "_latents", "_masks"))
+    assert (out["accepted_indices"], out["rejected_indices"], out["rejected_count"]) == ("0", "", 1)
 
 
 def test_a_placeholder_has_the_size_of_the_pictures(pack: SimpleNamespace) -> None:

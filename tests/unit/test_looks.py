@@ -189,3 +189,36 @@ def test_a_face_without_a_place_is_looked_for(tmp_path: Path) -> None:
     look = CcipLook(character(tmp_path, plain(RED)), ccip, lambda: FakeYunet(40, 40, 50, 50))  # type: ignore[arg-type, return-value]
     look.compare(plain(RED), nowhere)
     assert ccip.shown[-1].shape == (30, 30, 3)
+
+
+class Overflowing(MeanColour):
+    """Gives no numbers for blue pictures, as an encoder in half precision may."""
+
+    name = "half"
+
+    def embed(self, pictures: Sequence[RGB8]) -> Any:
+        vectors = super().embed(pictures)
+        vectors[[bool((p == BLUE).all()) for p in pictures]] = (np.nan, np.inf, 1)
+        return vectors
+
+
+class OverflowingCcip(Overflowing, FakeCcip):
+    name = "half"
+
+
+@pytest.mark.parametrize("kind", ["ccip", "embedding"])
+def test_a_look_without_numbers_is_not_known(tmp_path: Path, kind: str) -> None:
+    def look(character: Character) -> Any:
+        return CcipLook(character, OverflowingCcip()) if kind == "ccip" else EmbeddingLook(character, Overflowing())  # type: ignore[arg-type]
+
+    red = look(character(tmp_path, plain(RED)))
+    assert red.compare(plain(RED), None) is not None and red.notes == ()
+    assert red.compare(plain(BLUE), None) is None
+    assert red.compare(plain(BLUE), None) is None
+    (note,) = red.notes
+    assert "no finite numbers" in note
+    mixed = look(character(tmp_path / "mixed", plain(RED), plain(BLUE)))
+    assert mixed.compare(plain(RED), None).value == red.compare(plain(RED), None).value, "one reference is enough"
+    assert len(mixed.notes) == 1
+    none = look(character(tmp_path / "none", plain(BLUE)))
+    assert none.compare(plain(RED), None) is None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,6 +77,29 @@ def test_a_folder_that_cannot_be_read_is_listed(tmp_path: Path, monkeypatch: pyt
     assert (only.name, only.reason) == ("closed/", "the folder cannot be read: Permission denied")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="permissions are other ones on Windows")
+def test_a_folder_whose_files_cannot_be_reached_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its names can be read, nothing else: `r--`. The user who runs the tests may be allowed everything."""
+    save(tmp_path / "closed" / "a.png", ADA)
+    (tmp_path / "closed" / "b.png").symlink_to("a.png")
+    for name in ("stat", "lstat"):
+        monkeypatch.setattr(f"likeness.report.folder.os.{name}", refusing(getattr(os, name)))
+    monkeypatch.setattr("likeness.files.open", refusing(open), raising=False)
+    measured = measure_folder(tmp_path, measures())
+    assert measured.rows == () and {x.name for x in measured.left_out} == {"closed/a.png", "closed/b.png"}
+
+
+def refusing(call: Callable[..., Any]) -> Callable[..., Any]:
+    """The same call; not for what lies in a folder "closed"."""
+
+    def refuse(path: Any, *rest: Any, **options: Any) -> Any:
+        if isinstance(path, (str, os.PathLike)) and Path(path).parent.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return call(path, *rest, **options)
+
+    return refuse
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -125,12 +150,29 @@ def test_another_key_begins_afresh(tmp_path: Path) -> None:
     "change",
     [
         {"similarity": "0.5"}, {"similarity": float("inf")}, {"verdict": "fine"}, {"faces": True}, {"copy": 1},
-        {"name": 5}, {"name": "x" * 9000}, {"extra": 1}, {"yaw": [1]},
+        {"name": 5}, {"name": "x" * 9000}, {"extra": 1}, {"yaw": [1]}, {"faces": 10**400}, {"yaw": float("nan")},
+        {"similarity": -1e8}, {"nearest_similarity": 2}, {"second": 1.1}, {"style": -7.0},
     ],
 )  # fmt: skip
 def test_a_row_that_somebody_changed_is_no_row(change: dict[str, object]) -> None:
     assert row_from(row().as_dict()) == row()
     assert row_from({**row().as_dict(), **change}) is None
+
+
+def test_rows_of_another_folder_are_not_taken(tmp_path: Path) -> None:
+    for person, name in ((ADA, "one"), (BEN, "two")):
+        save(tmp_path / name / "a.png", person)
+        with (tmp_path / name / "a.png").open("ab") as file:
+            file.truncate(40_000)  # what follows the end of a PNG picture does not count
+        os.utime(tmp_path / name / "a.png", ns=(1, 1))
+    (tmp_path / "link").symlink_to(tmp_path / "one")
+    path, key, first, again = tmp_path / "r.part", measures().key(), FakeAnalyser(), FakeAnalyser()
+    measure_folder(tmp_path / "one", measures(first), Journal(path, key))
+    assert str(tmp_path) not in path.read_text(encoding="ascii")
+    assert len(measure_folder(tmp_path / "link", measures(again), Journal(path, key)).rows) == 1
+    assert again.calls == 0, "it is the same folder"
+    (row_of_two,) = measure_folder(tmp_path / "two", measures(again), Journal(path, key)).rows
+    assert (row_of_two.verdict, again.calls) == ("rejected", 1)
 
 
 def test_a_journal_of_rubbish_is_afresh(tmp_path: Path) -> None:
@@ -231,4 +273,4 @@ def test_check_stops_a_run_and_what_is_done_stays(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         measure_folder(tmp_path / "in", measures(), Journal(path, key), stop)
-    assert len(Journal(path, key).resume()) == 3
+    assert len(Journal(path, key).of(tmp_path / "in").resume()) == 3

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -20,10 +22,13 @@ from likeness.report.chart import chart
 from likeness.report.document import Report, to_json
 from likeness.report.finish import files_for, pictures_below, pictures_of, save
 from likeness.report.folder import LeftOut
+from likeness.report.journal import Journal
 from likeness.report.measure import Measured, measure_folder
 from likeness.report.page import MAX_LEFT_OUT, to_html
 from likeness.report.plots import histogram_plot, similarity_axis, strip_plot, yaw_plot
 from likeness.report.words import advice
+from likeness.scoring import Look
+from likeness.style import StyleMatch
 
 from .report_pictures import ADA, BEN, measures, report_of, row
 from .report_pictures import save as save_picture
@@ -104,6 +109,53 @@ def test_a_report_of_little_is_whole(measured: Measured) -> None:
     assert Reader(page(report)).open == []
     assert chart(report).shape == (540, 960, 3)
     json.loads(to_json(report, advice(report)))
+
+
+class Nothing:
+    """A gate that takes every face for a drawn one, and a look and a style that have no numbers."""
+
+    name, references_drawn = "look similarity (made up)", True
+
+    def drawn(self, face: object) -> bool:
+        return True
+
+    def compare(self, picture: object, face: object) -> Look:
+        return Look(self.name, float("nan"))
+
+    def embed(self, pictures: Sequence[object]) -> Any:
+        return np.full((len(pictures), 4), np.inf, np.float32)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_has_no_number_is_left_out_of_rows_journal_and_json(tmp_path: Path, again: bool) -> None:
+    save_picture(tmp_path / "in" / "a.png", ADA)
+    save_picture(tmp_path / "in" / "nobody.png", None)
+    nothing, known = Nothing(), measures()
+    judge = replace(known.judge, gate=nothing, look=nothing, measure_drawn=True)  # type: ignore[arg-type]
+    style = StyleMatch("made up", nothing, np.ones(4, np.float32), 1)
+    measured = None
+    for _ in range(1 + again):
+        journal = Journal(tmp_path / "r.part", "k")
+        measured = measure_folder(tmp_path / "in", replace(known, judge=judge, style=style), journal)
+    assert measured is not None and [r.name for r in measured.rows] == ["a.png", "nobody.png"]
+    assert all((r.look, r.look_value, r.style) == ("", None, None) for r in measured.rows)
+    report = report_of(measured)
+    values = json.loads(to_json(report, advice(report)), parse_constant=pytest.fail)
+    assert values["summary"]["pictures"] == 2 and "NaN" not in page(report)
+
+
+def test_half_characters_of_a_journal_or_a_model_do_no_harm() -> None:
+    report = report_of(Measured((row("\udcff.png", 0.5, nearest="\ud800", copy=True),)), r"x=(.*)")
+    report = replace(report, about=replace(report.about, second="pack\udcff", notes=("\udcff",)))
+    values = json.loads(to_json(report, advice(report)).decode("utf-8"))
+    assert values["about"]["second"] == "pack\udcff" and values["pictures"][0]["name"] == "\\xff.png"
+    assert Reader(page(report)).open == []
+
+
+@pytest.mark.parametrize("size", [(1, 9000), (9000, 1), (1, 1)])
+def test_a_picture_of_any_shape_has_a_thumbnail(size: tuple[int, int]) -> None:
+    data = images.encode_jpeg(np.zeros((*size, 3), np.uint8), 160)
+    assert max(images.decode(data).shape[:2]) <= 160
 
 
 def test_plots_are_well_formed_and_stay_inside() -> None:

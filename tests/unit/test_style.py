@@ -29,7 +29,7 @@ from likeness.style import (
 
 from ..fakes import FakeAnalyser, make_face
 from ..onnx_graphs import channel_means, graph, node
-from .test_looks import BLUE, GREEN, RED, MeanColour, plain
+from .test_looks import BLUE, GREEN, RED, MeanColour, Overflowing, plain
 
 
 def face_at(left: float, top: float, right: float, bottom: float) -> Face:
@@ -103,6 +103,16 @@ def test_a_broken_picture_is_left_out_with_a_note_and_none_at_all_is_refused(tmp
         style_of_folder(tmp_path, MeanColour(), lambda picture: [])
     with pytest.raises(FaceError, match="no picture that shows the style 'gone'"):
         style_of_folder(tmp_path / "gone", MeanColour(), lambda picture: [])
+
+
+def test_a_picture_without_numbers_has_no_match_and_does_not_count_in_a_style() -> None:
+    match = style_of("red", Overflowing(), [lambda c=c: (plain(c), ()) for c in (BLUE, RED, BLUE)])
+    assert match.match_many([(plain(BLUE), []), (plain(RED), [])]) == [None, pytest.approx(1, abs=1e-6)]
+    assert match.match(plain(BLUE), []) is None
+    (note,) = match.notes
+    assert match.pictures == 1 and "half gave no finite numbers" in note
+    with pytest.raises(FaceError, match="no finite numbers"):
+        style_of("blue", Overflowing(), [lambda: (plain(BLUE), ())])
 
 
 def test_the_faces_of_a_folders_pictures_are_looked_for(tmp_path: Path) -> None:

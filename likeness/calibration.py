@@ -55,11 +55,7 @@ class Band:
         if self.calibration is None:
             return f"Accepted from {self.low:.3f} on ({self.source}). {self.stale}".strip()
         c = self.calibration
-        return (
-            f"Accepted from {self.low:.3f} on ({self.source}; the references score {c.genuine_mean:.3f} ± "
-            f"{c.genuine_spread:.3f} against one another; expected false rejections {c.false_reject:.2%}, "
-            f"false acceptances {c.false_accept:.2%} of pictures)."
-        )
+        return f"Accepted from {self.low:.3f} on ({self.source}; {_expected(c)})."
 
 
 def band_of(character: Character, threshold: float | None = None) -> Band:
@@ -72,10 +68,17 @@ def band_of(character: Character, threshold: float | None = None) -> Band:
     stored = stored_calibration(character)
     if stored is None:
         return Band(UNCALIBRATED, "not calibrated", stale="Calibrate the character for a band of its own.")
-    if stored.references != reference_digest(character):
-        why = f"The calibration of {stored.date} is for other references: calibrate again."
+    if why := stale_for(stored, character):
         return Band(UNCALIBRATED, "not calibrated", stale=why)
     return Band(stored.threshold, "calibrated", stored)
+
+
+def stale_for(stored: Calibration, character: Character) -> str:
+    """Why a calibration by the encoder of the character's faces does not count; "" where it does or cannot be told."""
+    same = character.pipeline is not None and character.pipeline.recogniser == stored.recogniser
+    if not same or not character.has_identity or stored.references == reference_digest(character):
+        return ""
+    return f"The calibration of {stored.date} is for other references: calibrate again."
 
 
 def stored_calibration(character: Character) -> Calibration | None:
@@ -189,7 +192,7 @@ def calibrate(character: Character, rivals: Sequence[Rival]) -> Calibration:
             f"The references of {character.profile.name} score {mean:.2f} against one another, and strangers come as "
             "near: no threshold can tell them apart. Leave out references that show somebody else, or not the face."
         )
-    near = max(rivals, key=lambda r: cosine(r.centroid, centroid), default=None)
+    near = max(others, key=lambda r: cosine(r.centroid, centroid), default=None)
     nearest = None if near is None else cosine(near.centroid, centroid)
     return Calibration(
         face_model=character.pipeline.pack,
@@ -202,6 +205,7 @@ def calibrate(character: Character, rivals: Sequence[Rival]) -> Calibration:
         impostor_mean=_short(other),
         impostor_spread=_short(other_spread),
         impostor_max=_short(float(impostors.max())),
+        others_max=_short(float(theirs.max())) if len(theirs) else None,
         false_reject=_rate(NormalDist(mean, spread).cdf(threshold)),
         false_accept=_rate(1 - NormalDist(other, other_spread).cdf(threshold)),
         nearest_character="" if near is None else near.slug,
@@ -251,16 +255,26 @@ def save_calibration(library: Library, slug: str, made: Calibration) -> None:
     )
 
 
+def _expected(made: Calibration) -> str:
+    """What the assumed distributions say of errors; not a measurement, so the digits are few."""
+    rejected, accepted = (_share(rate) for rate in (made.false_reject, made.false_accept))
+    return f"expected, not measured: {rejected} of its own pictures rejected, {accepted} of strangers' accepted"
+
+
+def _share(rate: float) -> str:
+    return "under 0.1 %" if rate < 0.001 else f"{rate:.1%}".replace("%", " %")
+
+
 def report(made: Calibration, name: str) -> str:
-    """For people."""
+    """For people: what was measured, what is assumed, and what follows."""
     lines = [
         f"{name} under {made.face_model}: accepted from {made.threshold:.3f} on.",
-        f"{made.reference_count} references score {made.genuine_mean:.3f} ± {made.genuine_spread:.3f} against one "
-        f"another, the lowest {made.genuine_min:.3f}.",
-        f"{made.impostor_count} faces of other characters and {STRANGERS} synthetic strangers score "
-        f"{made.impostor_mean:.3f} ± {made.impostor_spread:.3f}, the highest {made.impostor_max:.3f}.",
-        f"Expected errors: {made.false_reject:.2%} of its pictures rejected, {made.false_accept:.2%} of strangers' "
-        "accepted.",
+        f"Each of {made.reference_count} references against the mean of the others: {made.genuine_mean:.3f} on "
+        f"average, the lowest {made.genuine_min:.3f}. Assumed spread {made.genuine_spread:.3f}: so few tell little "
+        "about it, and it is drawn towards that of other people's photos.",
+        f"Strangers are assumed at {STRANGER_MEAN:.3f} on average, as pairs of other people's photos were."
+        + ("" if made.others_max is None else f" {_others(made)}"),
+        f"{_expected(made).capitalize()}.",
     ]
     if made.same_person:
         lines.append(
@@ -276,3 +290,7 @@ def report(made: Calibration, name: str) -> str:
     else:
         lines.append("The library has no other character to compare with.")
     return "\n".join(lines)
+
+
+def _others(made: Calibration) -> str:
+    return f"{made.impostor_count} faces of the library's other characters score {made.others_max:.3f} at most."

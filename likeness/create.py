@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import images
+from .calibration import stale_for
 from .character import REFERENCES, Character, faces_by, open_character, with_encoder, write_faces
 from .errors import FaceError, LikenessError, quoted
+from .faces.drawn import gate_for
 from .faces.face import Analyser, Face, Vector, choose, cosine
 from .files import atomic_write, delete_file
 from .identity import OUTLIER, weighted_mean
@@ -27,6 +29,10 @@ from .profile_toml import check, emit
 log = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
+_DRAWN = (
+    "The references look drawn, and {} was trained on photos, to which drawn faces look alike: the face steers weakly, and "
+    "its pictures can be scored by CCIP alone, whose files the README names."
+)
 
 
 @dataclass(frozen=True)
@@ -83,7 +89,7 @@ def create_character(
         raise FaceError("No picture shows a face, so no character was made. " + " ".join(selection.notes))
     with library.new_folder(draft.slug) as folder:
         added = _write(folder, draft, selection, analyser, {})
-    return _created(library, draft.slug, added, selection)
+    return _created(library, draft.slug, added, selection, analyser)
 
 
 def add_references(
@@ -110,7 +116,7 @@ def add_references(
     with library.lock(slug):
         faces = {f.file: f.face for f in character.faces}
         added = _write(library.folder(slug), library.get(slug), selection, analyser, faces)
-    return _created(library, slug, added, selection)
+    return _created(library, slug, added, selection, analyser)
 
 
 def _known_pictures(character: Character) -> Iterator[str]:
@@ -209,10 +215,15 @@ def _reference(file: str, name: str) -> Reference:
     return Reference(file=file, source="".join(c for c in name if c.isprintable())[:60])
 
 
-def _created(library: Library, slug: str, added: tuple[str, ...], selection: _Selection) -> Creation:
+def _created(
+    library: Library, slug: str, added: tuple[str, ...], selection: _Selection, analyser: Analyser
+) -> Creation:
     character = open_character(library, slug)
     advice = character.identity.advice() if character.has_identity else list(character.problems)
-    return Creation(character, added, (*selection.notes, *advice))
+    stale = [f"{c.face_model}: {why}" for c in character.profile.calibrations if (why := stale_for(c, character))]
+    drawn = gate_for(analyser).for_references([f.face for f in character.used]).references_drawn
+    notes = [_DRAWN.format(analyser.pipeline.pack)] if drawn else []
+    return Creation(character, added, (*selection.notes, *advice, *stale, *notes))
 
 
 def _free_names(folder: Path, profile: Profile, count: int) -> list[str]:

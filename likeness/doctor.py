@@ -13,10 +13,12 @@ from typing import Literal
 
 from . import __version__
 from .assets import FACEID_FAMILIES, base_name, choose_adapter, choose_image_encoder, is_listed
+from .ccip import find_ccip
 from .character import lost_references, open_character
 from .errors import LikenessError
 from .faces.packs import find_pack, find_packs
 from .faces.runtime import runtime_state
+from .faces.yunet import find_yunet
 from .library import Entry, Library
 from .profile import BaseSettings
 
@@ -83,6 +85,7 @@ def examine(folders: Folders, drawing: bool = True) -> list[Check]:
         name: _Kind(getattr(folders, name), listed(getattr(folders, name)))
         for name in ("checkpoints", "ipadapter", "loras", "clip_vision")
     }
+    checks.append(_drawn(folders))
     if drawing:
         checks.append(_checkpoints(kinds["checkpoints"]))
         for family in FACEID_FAMILIES:
@@ -108,6 +111,14 @@ def _face_models(roots: Sequence[Path]) -> list[Check]:
     return [
         Check("ok", "face model", f"{p.name} in {p.folder} ({p.detector.name}, {p.recogniser.name})") for p in packs
     ]
+
+
+def _drawn(folders: Folders) -> Check:
+    """What scores of drawn characters need."""
+    ccip, yunet = find_ccip(folders.ccip), find_yunet(folders.yunet, folders.insightface)
+    found = f"CCIP {'not there' if ccip is None else ccip.folder}, YuNet {'not there' if yunet is None else yunet}"
+    lacks = "" if ccip and yunet else "only scores of drawn characters need them; the README names the files"
+    return Check("ok", "drawn faces", found, lacks)
 
 
 def listed(roots: Iterable[Path]) -> list[str]:

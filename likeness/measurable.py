@@ -73,7 +73,8 @@ def why_not_measurable(face: Face, limits: Limits) -> str:
     if quality.sharpness < limits.sharpness:
         return f"the face is blurred (sharpness {quality.sharpness:.0f}, {limits.sharpness:.0f} is needed)"
     if yaw >= limits.yaw:
-        return f"the face is turned away (yaw {yaw:.2f}; the references show it up to {limits.yaw:.2f})"
+        known = "without a reference that shows a profile" if limits.yaw <= PROFILE_YAW else "by these references"
+        return f"the face is turned away (yaw index {yaw:.2f}; up to {limits.yaw:.2f} can be judged {known})"
     if lower is not None and lower > limits.covered_below:
         return "the lower half of the face is covered"
     if lower is not None and lower < limits.covered_above:

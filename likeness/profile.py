@@ -82,6 +82,38 @@ class Reference(_Value):
     source: Line = ""  # what the user called the picture; for people
 
 
+Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]
+
+
+class Comparison(_Value):
+    """How a LoRA version did against what the character was drawn with before, on the same seeds and prompts.
+
+    A rate is accepted / measurable; None where nothing could be measured.
+    """
+
+    date: Line  # ISO 8601
+    tool: Line = ""
+    pictures: int = Field(ge=1, le=100_000)  # of each side
+    seeds: Line = ""  # as whoever drew them says
+    rate: Share | None = None
+    similarity: Cosine | None = None  # mean of the measurable pictures
+    measurable: int = Field(default=0, ge=0)
+    copies: int = Field(default=0, ge=0)  # of references
+    against: Line  # method and version, e.g. "faceid_only" or "lora_faceid v2"
+    against_rate: Share | None = None
+    against_similarity: Cosine | None = None
+    against_measurable: int = Field(default=0, ge=0)
+    against_copies: int = Field(default=0, ge=0)
+    better: int = Field(default=0, ge=0)  # pairs in which only this version's picture is accepted
+    worse: int = Field(default=0, ge=0)  # pairs in which only the other's is
+    p: Share | None = None  # exact McNemar test of those two, two-sided; None without such a pair
+    face_model: Line  # the pack that measured
+    conditioned: bool = False  # the same face model also steered FaceID, so the figures are flattered
+    switched: bool = False  # whether the profile took the version for it
+    verdict: Text = ""  # for people, with the rule
+
+
 class LoraVersion(_Value):
     """One trained LoRA of this character."""
 
@@ -90,6 +122,14 @@ class LoraVersion(_Value):
     trained_on: Line = ""  # base model and training set, for people
     notes: Text = ""
     active: bool = True
+    sha256: Sha256 = ""  # of the file as it was registered; "" is not known
+    date: Line = ""  # ISO 8601, when it was registered
+    base_model: Line = ""  # checkpoint it was trained on, as its file says
+    training_set: Line = ""
+    steps: int | None = Field(default=None, ge=0, le=10**9)  # trained
+    rank: int | None = Field(default=None, ge=1, le=65536)
+    alpha: float | None = Field(default=None, ge=-1e6, le=1e6)  # it acts with alpha / rank
+    comparison: Comparison | None = None  # the newest
 
 
 class FaceIDAssets(_Value):
@@ -128,9 +168,6 @@ class Sampling(_Value):
     width: int | None = Field(default=None, ge=16, le=16384)  # px
     height: int | None = Field(default=None, ge=16, le=16384)  # px
     denoise: Share | None = None
-
-
-Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
 
 
 class SweepEvidence(_Value):
@@ -207,6 +244,7 @@ class Calibration(_Value):
     impostor_mean: Cosine  # of strangers and other characters against this one's centroid
     impostor_spread: float = Field(ge=0.0, le=1.0)
     impostor_max: Cosine
+    others_max: Cosine | None = None  # of the other characters' faces alone, without assumed strangers
     false_reject: Share  # expected share of the character's own pictures below the threshold
     false_accept: Share  # expected share of strangers' pictures above it
     nearest_character: Line = ""  # slug

@@ -17,12 +17,13 @@ from .calibration import Band, band_of, copy_limit
 from .character import Character, with_encoder
 from .errors import LikenessError
 from .faces.drawn import gate_for
-from .faces.face import Analyser, Face, Vector, choose, cosine, normalise
+from .faces.face import Analyser, Face, Vector, choose, cosine, normalise, place
 from .faces.stream import analyse_many
 from .images import RGB8
 from .measurable import DRAWN, Gate, Limits, limits_for, why_not_measurable
 
 Verdict = Literal["accepted", "rejected", "not measurable"]
+SAME_PICTURE = 0.995  # cosine of one picture to itself, decoded from another file
 BACKGROUND = 0.5  # of the widest face that can be judged
 VERDICTS: tuple[Verdict, ...] = ("accepted", "rejected", "not measurable")
 
@@ -41,8 +42,8 @@ class LookMeasure(Protocol):
 
     name: str
 
-    def compare(self, picture: RGB8, face: Face | None) -> Look:
-        """Against the character's references; `face` tells where the head is."""
+    def compare(self, picture: RGB8, face: Face | None) -> Look | None:
+        """Against the character's references; `face` tells where the head is. None where it cannot be told."""
         ...
 
 
@@ -349,6 +350,8 @@ def describe(score: Score) -> str:
     if c.look is not None:
         parts.append(f"{c.look.name} {c.look.value:.3f}")
     if c.copy:
-        parts.append(f"a copy of {c.nearest}?")
+        parts.append(f"{c.nearest} itself" if c.nearest_similarity >= SAME_PICTURE else f"a copy of {c.nearest}?")
+    if len(score.faces) > 1:
+        parts.append(f"the face at {place(c.face)}, of {len(score.faces)}")
     verdict = f"{score.verdict}{': ' if score.reason else ''}{score.reason}"
     return ", ".join([verdict, *parts])

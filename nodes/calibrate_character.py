@@ -57,9 +57,10 @@ class CalibrateCharacter(io.ComfyNode):
         )
         library, step = host.library(), host.progress(max(1, len(host.library().slugs()) - 1))
         rivals, problems = rivals_of(library, character.slug, engine, lambda done, total: step(done))
-        made = calibrate(with_encoder(character, engine), rivals)
+        measured = with_encoder(character, engine)
+        made = calibrate(measured, rivals)
         save_calibration(library, character.slug, made)
-        text = "\n".join([report(made, character.profile.name), *problems])
+        text = "\n".join([report(made, character.profile.name), *measured.identity.advice(), *problems])
         host.show_text(text, cls.hidden.unique_id)
         calibrated = open_character(library, character.slug, lambda pack: engine)
         return io.NodeOutput(

@@ -14,6 +14,7 @@ from .. import __version__, images
 from ..archive import export_zip, import_zip
 from ..assets import FACEID_FAMILIES
 from ..blend import common_pipeline
+from ..calibration import stale_for
 from ..character import lost_references, open_character
 from ..create import NamedImage, add_references, create_character, draft
 from ..doctor import examine
@@ -226,7 +227,8 @@ def _show(arguments: argparse.Namespace, places: Places) -> None:
             f"{len(settings.loras)} LoRA version(s)"
         )
     for c in profile.calibrations:
-        lines.append(f"{c.face_model}: accepted from {c.threshold:.3f} on, calibrated {c.date}")
+        stale = stale_for(c, opened)
+        lines.append(f"{c.face_model}: accepted from {c.threshold:.3f} on, calibrated {c.date}{stale and f'. {stale}'}")
     lines += opened.problems
     if opened.has_identity:
         lines += opened.identity.advice()

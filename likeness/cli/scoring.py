@@ -13,7 +13,7 @@ from .. import images
 from ..calibration import calibrate, report, rivals_of, save_calibration
 from ..character import Character, open_character, with_encoder
 from ..errors import LikenessError
-from ..faces.face import Analyser, describe_engine
+from ..faces.face import Analyser, describe_engine, place
 from ..faces.stream import analyse_many
 from ..matching import identify
 from ..scoring import Judge, Score, consistency_rate, judge_for, mean_similarity, summary, unreadable
@@ -70,8 +70,9 @@ def calibrate_character(arguments: argparse.Namespace, places: Places) -> None:
     made = calibrate(measured, rivals)
     if not arguments.dry_run:
         save_calibration(library, slug, made)
-    lines = [report(made, measured.profile.name), *problems]
-    say(arguments, "\n".join(lines), {"slug": slug, **made.model_dump(), "problems": problems})
+    odd = measured.identity.advice()
+    lines = [report(made, measured.profile.name), *odd, *problems]
+    say(arguments, "\n".join(lines), {"slug": slug, **made.model_dump(), "advice": odd, "problems": problems})
 
 
 def _seen(library: Any, slug: str, engine: Analyser) -> Character:
@@ -100,9 +101,9 @@ def identify_faces(arguments: argparse.Namespace, places: Places) -> int:
         except LikenessError as error:
             lines.append(f"{path.name}: {error}")
             continue
-        for found in identify(faces, known, gate):
-            rows.append({"picture": path.name, **found.as_dict()})
-            lines.append(f"{path.name}: {found}")
+        for face, found in zip(faces, identify(faces, known, gate), strict=True):
+            rows.append({"picture": path.name, "box": [round(float(v), 1) for v in face.box], **found.as_dict()})
+            lines.append(f"{path.name}{f', at {place(face)}' if len(faces) > 1 else ''}: {found}")
         if not faces:
             lines.append(f"{path.name}: no face was found in the picture")
     say(arguments, "\n".join([*lines, *problems]), {"faces": rows, "problems": problems})

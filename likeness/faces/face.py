@@ -123,6 +123,12 @@ def describe_engine(analyser: Analyser) -> str:
     return f"{analyser.pipeline.pack} " + (f"on {analyser.providers[0]}" if analyser.providers else "from cache")
 
 
+def place(face: Face) -> str:
+    """Where the middle of the box is, for people: "x 120, y 80"."""
+    left, top, right, bottom = (float(v) for v in face.box)
+    return f"x {(left + right) / 2:.0f}, y {(top + bottom) / 2:.0f}"
+
+
 def ordered(faces: Iterable[Face]) -> tuple[Face, ...]:
     """Largest first; equal areas by left edge, then top edge, so that the order never depends on luck."""
     return tuple(sorted(faces, key=lambda f: (-f.area, float(f.box[0]), float(f.box[1]))))

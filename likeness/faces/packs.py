@@ -54,6 +54,9 @@ def known_model(sha256: str) -> KnownModel | None:
     return KNOWN.get(sha256)
 
 
+SAMPLE = "likeness-sample"  # what made the faces of the bundled sample: nothing that can be installed
+
+
 def find_packs(roots: Sequence[Path]) -> tuple[FacePack, ...]:
     """Every complete pack under the `insightface` model folders, the preferred ones first."""
     packs: dict[str, FacePack] = {}
@@ -168,6 +171,11 @@ def _role_of(graph: Graph) -> str:
 
 
 def _not_found(name: str, roots: Sequence[Path], present: list[str]) -> str:
+    if name == SAMPLE:
+        return (
+            "The faces of the sample character are made up, by no face model, so nothing can be measured against "
+            "them: create a character from pictures of your own."
+        )
     searched = ", ".join(str(root / "models") for root in roots) or "no folder at all"
     there = f"The packs found there: {', '.join(present)}." if present else "No pack was found there."
     wanted = "buffalo_l" if name == "auto" else name

@@ -137,7 +137,7 @@ def _rounded(value: float | None) -> float | None:
 def report(outcome: Outcome, about: Provenance, written: str = "") -> str:
     """For people: winner, rule, what to know, where the pictures are."""
     drawn, grid = outcome.pictures, len(outcome.plan.renders)
-    lines = [_winner_line(outcome), *_runner_up(outcome), outcome.rule()]
+    lines = [_winner_line(outcome), *_runner_up(outcome), *_best_out(outcome), outcome.rule()]
     lines.append(f"{drawn} pictures of {len(outcome.plan.cells)} cells; the full grid has {grid} ({drawn / grid:.0%}).")
     copies = sum(row.copies for row in outcome.rows)
     if copies:
@@ -165,6 +165,18 @@ def _runner_up(outcome: Outcome) -> list[str]:
         return []
     second = f"Second of the finalists: {others[0].cell}, likeness {_text(others[0].likeness)}"
     return [f"{second}; the winner's own pictures spread by {won.spread:.3f} (standard deviation)."]
+
+
+def _best_out(outcome: Outcome) -> list[str]:
+    """The cell put out early that was most alike so far: over fewer seeds, which is why it could be wrong."""
+    out = [row for row in outcome.rows[outcome.finalists :] if row.likeness is not None]
+    best = max(out, key=lambda row: row.likeness or 0.0, default=None)
+    if best is None or (
+        outcome.winner is not None and (best.likeness or 0.0) < (outcome.winner.likeness or 0.0) - 0.05
+    ):
+        return []
+    seeds = f"{best.seeds} seed{'s' if best.seeds > 1 else ''}"
+    return [f"Most alike of the cells put out: {best.cell}, likeness {_text(best.likeness)} over {seeds}."]
 
 
 def lost_pictures(measured: Iterable[Measured]) -> list[str]:

@@ -30,7 +30,9 @@ def test_pictures_become_a_character_that_opens_without_a_face_model(library: Li
         library, draft("Ada Ray", trigger="adaray"), named(*(face_picture(1, i) for i in range(3))), analyser
     )
     assert made.added == ("references/001.png", "references/002.png", "references/003.png")
-    assert made.notes == () and made.report() == "Ada Ray (ada_ray): 3 picture(s) added, 3 in all"
+    (note,) = made.notes
+    assert "look drawn" in note, "as the plain squares of these tests do"
+    assert made.report() == f"Ada Ray (ada_ray): 3 picture(s) added, 3 in all\n{note}"
     character = open_character(library, "ada_ray")
     assert character.problems == () and character.identity.count == 3
     assert (character.profile.face_model, character.profile.trigger) == ("buffalo_l", "adaray")

@@ -13,12 +13,14 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from .atomic_exchange import exchange
 from .errors import StorageError
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 TEMP_PREFIX = ".likeness-"
 TEMP_MAX_AGE = 3600.0  # seconds; an older temporary file belongs to a process that was killed
 LOCK_SECONDS = 30.0
+_FLUSHERS = 8
 _LOCK_POLL = 0.01  # seconds between two looks at a lock that another program holds
 _REPLACE_TRIES, _REPLACE_WAIT = 6, 0.05  # Windows: a virus scanner or reader may hold the file for a moment
 _ADVICE = {
@@ -137,6 +140,199 @@ def move_folder(source: Path, target: Path) -> None:
         _sync_folder(target.parent)
     except OSError as error:
         raise _failed("move", source, error) from error
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """A file that is not there yet, with its folders. It is safe from a power cut only after `flush_folder`."""
+    make_folder(path.parent)
+    try:
+        with open(path, "xb") as f:
+            f.write(data)
+    except OSError as error:
+        raise _failed("write", path, error) from error
+
+
+def flush_folder(folder: Path, check: Callable[[], None] = lambda: None) -> None:
+    """Make everything below a folder last through a power cut. `check` may raise to stop."""
+    places = list(os.walk(folder, topdown=False))
+    pool = ThreadPoolExecutor(_FLUSHERS)  # a disk takes many at once, and each waits for it
+    try:
+        for _ in pool.map(_flush_file, [Path(place, name) for place, _, names in places for name in names]):
+            check()
+    finally:
+        pool.shutdown(cancel_futures=True)
+    for place, _, _ in places:
+        _sync_folder(Path(place))
+
+
+def _flush_file(path: Path) -> None:
+    try:
+        fd = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise _failed("write", path, error) from error
+
+
+def link_files(source: Path, target: Path) -> None:
+    """What lies below `source`, a file or a folder, also under `target`, without copying. Nothing where the file system
+    has no links."""
+    below = [Path(place, name) for place, _, names in os.walk(source) for name in names] or [source]
+    for path in below:
+        with suppress(OSError):
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            os.link(path, copy, follow_symlinks=False)
+
+
+def swap_folders(new: Path, target: Path) -> None:
+    """`new` gets the name `target`, and what had that name, if anything, gets the name `new`.
+
+    In one step where the system can, so that a killed program leaves the one or the other; else in three, which
+    `finish_swap` completes or takes back. StorageError means that `target` is as it was.
+    """
+    try:
+        if not target.exists():
+            _replace(new, target)
+        elif not exchange(new, target):
+            _replace(target, aside_of(target))
+            try:
+                _replace(new, target)
+            except OSError:
+                _replace(aside_of(target), target)
+                raise
+            with suppress(OSError):  # `finish_swap` does it later
+                _replace(aside_of(target), new)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise _failed("replace", target, error) from error
+
+
+def aside_of(target: Path) -> Path:
+    """Where `swap_folders` puts a folder for a moment, where the system has no exchange."""
+    return target.parent / f"{TEMP_PREFIX}{target.name}.old"
+
+
+def finish_swap(new: Path, target: Path) -> None:
+    """After a program was killed in `swap_folders(new, target)`: the state before it, or after it."""
+    aside = aside_of(target)
+    try:
+        if aside.exists() and not target.exists():
+            _replace(aside, target)
+        elif aside.exists() and not new.exists():
+            _replace(aside, new)
+    except OSError as error:
+        raise _failed("restore", target, error) from error
+
+
+def move_entry(source: Path, target: Path) -> None:
+    """Rename a file or a folder; into a folder of that name its entries one by one, of two files the newer one."""
+    try:
+        if source.is_dir() and not source.is_symlink() and target.is_dir():
+            for entry in sorted(source.iterdir()):
+                move_entry(entry, target / entry.name)
+        elif not os.path.lexists(target) or _is_newer(source, target):
+            make_folder(target.parent)
+            _replace(source, target)
+    except OSError as error:
+        raise _failed("move", source, error) from error
+
+
+def _is_newer(source: Path, target: Path) -> bool:
+    one, other = source.lstat(), target.lstat()
+    both_files = stat.S_ISREG(one.st_mode) and stat.S_ISREG(other.st_mode)
+    return both_files and not os.path.samestat(one, other) and one.st_mtime_ns > other.st_mtime_ns
+
+
+def delete_folder(folder: Path) -> None:
+    """With all that lies below it; no error where there is none."""
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _failed("delete", folder, error) from error
+
+
+def read_pieces(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
+    """A file of any size, `size` bytes at a time. StorageError when it is missing, unreadable or no plain file."""
+    try:
+        with open(path, "rb", opener=_open_at_once) as f:
+            if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
+                raise StorageError(f"Could not read {path}: it is not a plain file.")
+            while piece := f.read(size):
+                yield piece
+    except OSError as error:
+        raise _failed("read", path, error) from error
+
+
+@contextmanager
+def staged_file(folder: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
+    """A temporary file in `folder` with these bytes, flushed to the disk, for `new_file`; else it is removed."""
+    make_folder(folder)
+    temp = folder / f"{TEMP_PREFIX}{uuid.uuid4().hex}.tmp"
+    try:
+        try:
+            with open(temp, "xb") as f:
+                for piece in pieces:
+                    f.write(piece)
+                f.flush()
+                os.fsync(f.fileno())
+        except OSError as error:
+            raise _failed("write", temp, error) from error
+        yield temp
+    finally:
+        with suppress(OSError):
+            temp.unlink()
+
+
+@contextmanager
+def new_file(temp: Path, target: Path) -> Iterator[None]:
+    """`temp` becomes `target`, never over another file; for good only when the block ends without an error.
+
+    StorageError when `target` exists, or cannot be made. A folder that was made for it goes with it.
+    """
+    made = not target.parent.exists()
+    make_folder(target.parent)
+    try:
+        try:
+            _place(temp, target)
+            _sync_folder(target.parent)
+        except FileExistsError as error:
+            raise StorageError(f"Could not write {target}: that file exists already.") from error
+        except OSError as error:
+            raise _failed("write", target, error) from error
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                target.unlink()
+            raise
+    except BaseException:
+        with suppress(OSError):
+            if made:
+                target.parent.rmdir()  # stays where somebody has put something
+        raise
+
+
+def _place(temp: Path, target: Path) -> None:
+    """Rename in one step, and fail where `target` exists."""
+    if os.name == "nt":
+        return os.rename(temp, target)  # noqa: PTH104 - this call fails where the target exists
+    try:
+        os.link(temp, target)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links: take the name first
+        with open(target, "xb"):
+            pass
+        try:
+            os.replace(temp, target)
+        except OSError:
+            target.unlink()
+            raise
 
 
 def delete_file(path: Path) -> None:

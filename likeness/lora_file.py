@@ -1,21 +1,39 @@
-"""What a LoRA file says about itself, from its header alone.
+"""What a LoRA file is: its family, its numbers, and whether it is whole.
 
-A `.safetensors` file starts with the length of a JSON header (uint64, little endian) and the header;
-no tensor is read. Key names follow kohya-ss/sd-scripts.
+A `.safetensors` file starts with the length of a JSON header (uint64, little endian) and the header. `read_info` reads
+that alone; `check_whole` reads every number. Key names follow kohya-ss/sd-scripts, PEFT, LyCORIS and ComfyUI's trainer.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import re
 import struct
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import numpy as np
 
 from .errors import LoraError
+from .lora_words import family_told, line_of, number_of
 from .profile import LoraVersion, Profile
 
 MAX_HEADER = 16 * 1024 * 1024  # kohya writes tag tables of some MB; 100 MB is no LoRA
+_PIECE = 1 << 20  # bytes read at a time
+_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "U8": 1, "I8": 1}
+_KIN = {  # families whose LoRAs look alike by their keys; the first is what such a file is taken for
+    "sdxl": ("sdxl", "kolors"),
+    "flux": ("flux", "flux2", "chroma", "hunyuan_video"),
+}
+_DOWN, _UP = (".lora_down", ".lora_A", ".lora.down"), (".lora_up", ".lora_B", ".lora.up")  # a dot or the end follows
+_LYCORIS = (".hada_w1", ".lokr_w1", ".oft_blocks")
+_WAN = re.compile(r"blocks[._]\d+[._]cross_attn[._][qkvo]\.")
+_UNET = ("down_blocks", "up_blocks", "mid_block", "input_blocks", "output_blocks", "middle_block")
 
 
 @dataclass(frozen=True)
@@ -23,39 +41,63 @@ class LoraInfo:
     """One LoRA file."""
 
     name: str
-    family: str | None  # base family, None when the keys do not tell
-    metadata: dict[str, str] = field(default_factory=dict)  # kohya's ss_* entries
+    family: str | None  # base family, None when neither keys nor notes tell
+    metadata: dict[str, str] = field(default_factory=dict)  # the trainer's notes
+    rank: int | None = None  # the most frequent one
+    alpha: float | None = None  # it acts with alpha / rank
+    changes: bool = True  # False: every number that it would add is 0, so it draws what the model draws without it
 
 
-def read_info(path: Path) -> LoraInfo:
+@dataclass(frozen=True)
+class _Tensor:
+    key: str
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int  # bytes, from the end of the header
+    end: int
+
+
+def read_info(path: Path, name: str = "") -> LoraInfo:
     """Header facts of a LoRA. LoraError when it is missing, truncated, or no safetensors file."""
-    if path.suffix.lower() != ".safetensors":
-        return LoraInfo(path.name, None)
-    header, size = _header(path)
+    name = name or path.name
+    if Path(name).suffix.lower() != ".safetensors":
+        return LoraInfo(name, None)
+    header, size = _header(path, name)
     shapes = {k: v.get("shape", []) for k, v in header.items() if k != "__metadata__" and isinstance(v, dict)}
     ends = [v["data_offsets"][1] for k, v in header.items() if k != "__metadata__" and _has_offsets(v)]
     if not ends or max(ends) > size:
-        raise LoraError(f"{path.name} is cut short or holds no tensors: download or train it again.")
+        raise LoraError(f"{name} is cut short or holds no tensors: download or train it again.")
     metadata = header.get("__metadata__", {})
     texts = {str(k): str(v) for k, v in metadata.items()} if isinstance(metadata, dict) else {}
-    return LoraInfo(path.name, _family(shapes), texts)
+    return LoraInfo(name, _joined(family_of_keys(shapes), family_told(texts)), texts, _rank(shapes))
 
 
-def _header(path: Path) -> tuple[dict[str, Any], int]:
+def _joined(by_keys: str | None, told: str | None) -> str | None:
+    """Notes name a family among those that its keys allow; else the keys, which nobody wrote by hand, decide."""
+    return told if told is not None and fits(by_keys, told) else by_keys
+
+
+def fits(made_for: str | None, family: str) -> bool:
+    """Whether a LoRA that was made for one family can be one for another; what is unknown can be anything."""
+    return made_for is None or family in _KIN.get(made_for, (made_for,))
+
+
+def _header(path: Path, name: str = "") -> tuple[dict[str, Any], int]:
     """(header, bytes of tensor data that follow it)."""
+    name = name or path.name
     try:
         with open(path, "rb") as f:
             total = path.stat().st_size
             (length,) = struct.unpack("<Q", f.read(8))
             if length > min(MAX_HEADER, total - 8):
-                raise LoraError(f"{path.name} is no LoRA: its header claims {length:,} bytes. Download it again.")
+                raise LoraError(f"{name} is no LoRA: its header claims {length:,} bytes. Download it again.")
             header = json.loads(f.read(length))
     except OSError as error:
-        raise LoraError(f"{path.name} cannot be read ({error.strerror}): check {path.parent}.") from error
+        raise LoraError(f"{name} cannot be read ({error.strerror}): check {path.parent}.") from error
     except (struct.error, ValueError, RecursionError, UnicodeDecodeError) as error:
-        raise LoraError(f"{path.name} is no safetensors file: download it again.") from error
+        raise LoraError(f"{name} is no safetensors file: download it again.") from error
     if not isinstance(header, dict):
-        raise LoraError(f"{path.name} is no safetensors file: download it again.")
+        raise LoraError(f"{name} is no safetensors file: download it again.")
     return header, total - 8 - length
 
 
@@ -64,25 +106,167 @@ def _has_offsets(value: Any) -> bool:
     return isinstance(offsets, list) and len(offsets) == 2 and all(isinstance(o, int) for o in offsets)
 
 
-def _family(shapes: dict[str, Any]) -> str | None:
-    """The base family, from the width of the text that a cross-attention's keys are made of.
+def family_of_keys(shapes: Mapping[str, Any]) -> str | None:
+    """The base family, from blocks that only one architecture has, or in a UNet from the width of the text that a
+    cross-attention's keys are made of.
 
-    768: CLIP-L, SD 1.5. 2048: CLIP-L + CLIP-G, SDXL. Flux and its kin have no cross-attention but
-    double blocks.
+    768: CLIP-L, SD 1.5. 1024: OpenCLIP-H, SD 2. 2048: CLIP-L + CLIP-G, SDXL.
     """
-    if any("double_blocks" in k or "single_blocks" in k or "single_transformer_blocks" in k for k in shapes):
-        return "flux"
-    for key, shape in shapes.items():
-        if "attn2" in key and "to_k" in key and (".lora_down." in key or ".lora_A." in key) and isinstance(shape, list):
-            width = shape[1] if len(shape) > 1 else 0
-            return {768: "sd15", 2048: "sdxl"}.get(width) if isinstance(width, int) else None
-    return "sdxl" if any(k.startswith("lora_te2_") for k in shapes) else None
+    keys = list(shapes)
+    for parts, family in (
+        (("joint_blocks",), "sd3"),
+        (("double_blocks", "single_blocks", "single_transformer_blocks"), "flux"),
+        (("context_refiner",), "z_image"),
+    ):
+        if any(part in key for key in keys for part in parts):
+            return family
+    if any("transformer_blocks" in k and "img_mlp" in k for k in keys):
+        return "qwen_image"
+    if any(_WAN.search(k) for k in keys):
+        return "wan"
+    widths = {width for key, shape in shapes.items() if (width := _text_width(key, shape))}
+    if len(widths) == 1:
+        return {768: "sd15", 1024: "other", 2048: "sdxl"}.get(widths.pop())
+    return "sdxl" if any(k.startswith("lora_te2_") for k in keys) else None
+
+
+def _text_width(key: str, shape: Any) -> int:
+    """Inputs of the keys of a UNet's cross-attention, 0 for any other tensor."""
+    if not ("attn2" in key and "to_k" in key and any(part in key for part in _UNET)):
+        return 0
+    if not (_is(key, _DOWN) or ".hada_w1_b" in key) or not isinstance(shape, list) or len(shape) < 2:
+        return 0
+    return shape[1] if isinstance(shape[1], int) and not isinstance(shape[1], bool) else 0
+
+
+def _is(key: str, parts: tuple[str, ...]) -> bool:
+    return any(part + "." in key or key.endswith(part) for part in parts)
+
+
+def _rank(shapes: Mapping[str, Any]) -> int | None:
+    downs = [s[0] for k, s in shapes.items() if _is(k, _DOWN) and isinstance(s, list) and s]
+    ranks = Counter(r for r in downs if type(r) is int and 0 < r <= 65536)
+    return ranks.most_common(1)[0][0] if ranks else None
+
+
+# ---- the whole file
+
+
+def check_whole(path: Path, name: str = "", check: Callable[[], None] = lambda: None) -> LoraInfo:
+    """`read_info` of a file that was read to its end. `name` is what messages call it; `check` may raise to stop.
+
+    LoraError when bytes are missing or left over, when it holds no low-rank weights or halves of them, or numbers that
+    are not finite. Holds 1 MB at a time.
+    """
+    name = name or path.name
+    if Path(name).suffix.lower() != ".safetensors":
+        raise LoraError(
+            f"{name} is no .safetensors file: other kinds can run programs when they are opened, so take that format."
+        )
+    info, (header, size) = read_info(path, name), _header(path, name)
+    tensors = _tensors(header, size, name)
+    _check_pairs(tensors, name)
+    alphas: list[float] = []
+    changes: list[bool] = []  # of every tensor that is 0 where training begins
+    with _opened(path, name) as f:
+        start = path.stat().st_size - size
+        for tensor in tensors:
+            check()
+            finite, nonzero, first = _numbers(f, start, tensor)
+            if not finite:
+                raise LoraError(f"{name} holds numbers that are not finite ({tensor.key}): its training has failed.")
+            if tensor.key.endswith(".alpha"):
+                alphas.append(first)
+            if _is(tensor.key, (*_UP, ".diff", ".diff_b")):
+                changes.append(nonzero)
+    alpha = number_of(info.metadata, "ss_network_alpha")
+    alpha = alphas[0] if alpha is None and alphas and abs(alphas[0]) < 1e6 else alpha
+    return replace(info, alpha=None if alpha is None else round(alpha, 3), changes=any(changes) or not changes)
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
+    try:
+        with open(path, "rb") as f:
+            yield f
+    except OSError as error:
+        raise LoraError(f"{name} cannot be read ({error.strerror}): check {path.parent}.") from error
+
+
+def _tensors(header: Mapping[str, Any], size: int, name: str) -> list[_Tensor]:
+    """All of them in the order of the file, which they fill without a gap."""
+    broken = LoraError(
+        f"{name} is damaged: its header does not describe its {size:,} bytes. Download or train it again."
+    )
+    found = []
+    for key, value in header.items():
+        if key == "__metadata__":
+            continue
+        shape = value.get("shape") if _has_offsets(value) else None
+        if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in shape):
+            raise broken
+        dtype, (begin, end) = str(value.get("dtype")), value["data_offsets"]
+        if dtype not in _BYTES or end - begin != math.prod(shape) * _BYTES[dtype]:
+            raise broken
+        found.append(_Tensor(key, dtype, tuple(shape), begin, end))
+    found.sort(key=lambda t: (t.begin, t.end))
+    ends = [0, *(t.end for t in found)]
+    if [t.begin for t in found] != ends[:-1]:
+        raise broken
+    if ends[-1] != size:
+        raise LoraError(
+            f"{name} is damaged: {abs(size - ends[-1]):,} bytes are {'left over' if size > ends[-1] else 'missing'}. "
+            "Download or train it again."
+        )
+    return found
+
+
+def _check_pairs(tensors: list[_Tensor], name: str) -> None:
+    downs = {_stem(t.key, _DOWN): t for t in tensors if _is(t.key, _DOWN)}
+    ups = {_stem(t.key, _UP): t for t in tensors if _is(t.key, _UP)}
+    if not downs and not any(part in t.key for t in tensors for part in _LYCORIS):
+        raise LoraError(f"{name} is no LoRA: it holds no low-rank weights. A checkpoint or an embedding is none.")
+    if odd := sorted(set(downs) ^ set(ups)):
+        raise LoraError(f"{name} is damaged: of {odd[0]} only one half is there. Download or train it again.")
+    for stem, down in downs.items():
+        rank, up = down.shape[:1], ups[stem].shape[1:2]
+        if not rank or rank != up:
+            raise LoraError(f"{name} is damaged: the halves of {stem} do not fit. Download or train it again.")
+
+
+def _stem(key: str, parts: tuple[str, ...]) -> str:
+    return next(key.split(part)[0] for part in parts if _is(key, (part,)))
+
+
+def _numbers(f: BinaryIO, start: int, tensor: _Tensor) -> tuple[bool, bool, float]:
+    """(all finite, any is not 0, the first one); bytes of 8-bit floats count as finite."""
+    finite, nonzero, first = True, False, None
+    for values in _pieces(f, start, tensor):
+        first = float(values[0]) if first is None else first
+        finite, nonzero = finite and bool(np.isfinite(values).all()), nonzero or bool(np.any(values))
+    return finite, nonzero, first or 0.0
+
+
+def _pieces(f: BinaryIO, start: int, tensor: _Tensor) -> Iterator[np.ndarray[Any, Any]]:
+    kinds = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4"}
+    f.seek(start + tensor.begin)
+    left = tensor.end - tensor.begin
+    while left > 0:
+        data = f.read(min(left, _PIECE))
+        if len(data) < min(left, _PIECE):
+            raise LoraError(f"{tensor.key} ends too soon: something is writing to its file, so try again later.")
+        left -= len(data)
+        values = np.frombuffer(data, kinds.get(tensor.dtype, "u1"))
+        yield (values.astype("<u4") << 16).view("<f4") if tensor.dtype == "BF16" else values
+
+
+# ---- families
 
 
 def check_family(path: Path, family: str) -> LoraInfo:
-    """`read_info`, refused when the file was made for another base family than `family`."""
+    """`read_info`, refused when the file was made for another base family than `family`; "other" can be any."""
     info = read_info(path)
-    if info.family is not None and family in ("sd15", "sdxl", "flux") and info.family != family:
+    if family != "other" and not fits(info.family, family):
         raise LoraError(
             f"{path.name} is a LoRA for {info.family}, but the model is {family}: "
             f"choose one trained on {family}, or another checkpoint."
@@ -105,14 +289,20 @@ def checkpoint_family(path: Path) -> str | None:
     return None
 
 
-def lora_base(path: Path, family: str | None = None) -> str:
+def base_of(info: LoraInfo, family: str | None = None) -> str:
     """The base family of a LoRA: `family` where the user says it, else what the file tells. LoraError for neither."""
-    told = read_info(path).family
-    if family is not None and told in ("sd15", "sdxl") and told != family:
-        raise LoraError(f"{path.name} is a LoRA for {told}, not for {family}: choose {told}, or another file.")
-    if family is None and told is None:
-        raise LoraError(f"{path.name} does not tell which base model it is for: say it, for example sd15 or sdxl.")
-    return family or str(told)
+    if family is not None and not fits(info.family, family):
+        raise LoraError(
+            f"{info.name} is a LoRA for {info.family}, not for {family}: choose {info.family}, or another file."
+        )
+    if family is None and info.family is None:
+        raise LoraError(f"{info.name} does not tell which base model it is for: say it, for example sd15 or sdxl.")
+    return family or str(info.family)
+
+
+def lora_base(path: Path, family: str | None = None) -> str:
+    """`base_of` a file."""
+    return base_of(read_info(path), family)
 
 
 def attach(profile: Profile, path: Path, listed: str, family: str | None = None) -> Profile:
@@ -125,7 +315,8 @@ def attach(profile: Profile, path: Path, listed: str, family: str | None = None)
     others = [v.model_copy(update={"active": False}) for v in settings.loras if v.file != listed]
     same = next((v for v in settings.loras if v.file == listed), None)
     number = max((v.version for v in settings.loras), default=0) + 1
-    trained_on = info.metadata.get("ss_sd_model_name", "")[:200].replace("\n", " ")
-    new = same or LoraVersion(file=listed, version=number, trained_on=trained_on)
+    new = same or LoraVersion(
+        file=listed, version=number, trained_on=line_of(info.metadata.get("ss_sd_model_name", ""))
+    )
     loras = tuple(sorted([*others, new.model_copy(update={"active": True})], key=lambda v: v.version))
     return profile.model_copy(update={"base": {**profile.base, base: settings.model_copy(update={"loras": loras})}})

@@ -10,6 +10,7 @@ from .blend_characters import BlendCharacters
 from .calibrate_character import CalibrateCharacter
 from .character_prompt import CharacterPrompt
 from .character_sampling import CharacterSampling
+from .compare_versions import CompareVersions
 from .compile_identity import CompileIdentity
 from .consistency_report import ConsistencyReport
 from .create_character import CreateCharacter
@@ -19,6 +20,7 @@ from .gate import LikenessGate
 from .load_character import LoadCharacter
 from .pick_best import PickBest
 from .place_character import PlaceCharacter
+from .register_lora import RegisterLora
 from .score_likeness import ScoreLikeness
 from .seed import Seed
 from .sweep_values import SweepValues
@@ -49,6 +51,8 @@ NODES: list[type[io.ComfyNode]] = [
     TuneStrengths,
     SweepRender,
     SweepRound,
+    RegisterLora,
+    CompareVersions,
 ]
 
 

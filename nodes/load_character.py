@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..likeness.character import open_character, state_digest
 from ..likeness.errors import LibraryError
+from ..likeness.lora_versions import ACTIVE, NONE, with_version
 from . import host
 from .types import CharacterType
 
@@ -31,6 +33,16 @@ class LoadCharacter(io.ComfyNode):
                     options=host.library().slugs() or [NONE_YET],
                     tooltip="Folder name of a character in models/characters. Make one with Create Character.",
                 ),
+                io.Int.Input(
+                    "lora_version",
+                    default=ACTIVE,
+                    min=NONE,
+                    max=9999,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Draw with another version of its LoRA, to try it; the profile stays as it is. 0: the "
+                    "active one. -1: without a LoRA.",
+                ),
             ],
             outputs=[
                 CharacterType.Output(
@@ -46,17 +58,18 @@ class LoadCharacter(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, character: str) -> list[str]:
+    def fingerprint_inputs(cls, character: str, **_: object) -> list[str]:
         """The character on disk, and the face models that could complete it."""
         return [state_digest(host.library(), character), *(pack.name for pack in host.face_packs())]
 
     @classmethod
-    def execute(cls, character: str) -> io.NodeOutput:
+    def execute(cls, character: str, lora_version: int = ACTIVE) -> io.NodeOutput:
         if character == NONE_YET:
             raise LibraryError(
                 "There is no character yet: make one with Create Character, then press R to refresh the list."
             )
         opened = open_character(host.library(), character, host.analyser)
+        opened = replace(opened, profile=with_version(opened.profile, lora_version))
         for problem in opened.problems:
             log.warning("%s: %s", character, problem)
         picture = opened.reference_image()

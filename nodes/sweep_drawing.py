@@ -7,6 +7,7 @@ from typing import Any
 
 from ..likeness.character import Character, open_character
 from ..likeness.errors import LikenessError
+from ..likeness.lora_versions import ACTIVE
 from ..likeness.paths import slug_of
 from ..likeness.sweep.graph_key import describe, digest, file_names, is_link, plain_model, upstream, used_outputs
 from ..likeness.sweep.plan import AXES, Plan
@@ -49,6 +50,11 @@ class Drawing:
     def appliers(self) -> list[dict[str, Any]]:
         """The nodes that put a character on a model."""
         return [row for row in self._parts if row["class_type"] in APPLY]
+
+    @property
+    def versions(self) -> list[object]:
+        """LoRA versions that characters are loaded with."""
+        return [part["inputs"].get("lora_version", ACTIVE) for part in self._parts if part["class_type"] in _PEOPLE]
 
     @property
     def slugs(self) -> list[str]:
@@ -130,6 +136,11 @@ def check_profile(drawing: Drawing, character: Character) -> None:
 
     The strengths of the winner were found together with those that were not swept; a profile has its own.
     """
+    if tried := [v for v in drawing.versions if v != ACTIVE]:
+        raise LikenessError(
+            f"The graph draws with LoRA version {tried[0]}, which is not the active one, beside whose strengths the "
+            "winner would be written: set lora_version of Load Character to 0, or only report."
+        )
     methods = {settings.method for settings in character.profile.base.values()}
     for node in drawing.appliers:
         strengths, method = (node["inputs"].get(name) for name in ("strengths", "method"))

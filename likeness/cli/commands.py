@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ from .best_of import add_options as best_of_options
 from .best_of import best_of
 from .compiling import compile_character
 from .demo import demo
+from .loras import add_lora
 from .output import picture_files, say, slug_named
 from .places import Places, places_of
 from .reporting import add_report_options, report_folder
 from .scoring import calibrate_character, identify_faces, score
+from .training import add_training
 from .tuning import add_tune_options, tune_character
 
 
@@ -64,10 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"likeness {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, function: Any, help_text: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, parents=[shared], help=help_text, description=help_text)
+    def command(name: str, function: Any, help_text: str, among: Any = commands) -> argparse.ArgumentParser:
+        sub = among.add_parser(name, parents=[shared], help=help_text, description=help_text)
         sub.set_defaults(command=function)
         return sub
+
+    def group(name: str, help_text: str) -> Any:
+        sub = commands.add_parser(name, help=help_text, description=help_text)
+        return partial(command, among=sub.add_subparsers(required=True, metavar="ACTION"))
 
     create = command("create", _create, "make a character from photos, or add photos to one")
     create.add_argument("name", help='its name, for example "Ada Ray"')
@@ -130,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
         "--server", metavar="URL", help="a ComfyUI that runs, e.g. http://127.0.0.1:8188; without it one is started"
     )
     add_tune_options(command("tune", tune_character, "find the strengths that draw a character most alike, by ComfyUI"))
+    add_training(command)
+    add_lora(group("lora", "the LoRA versions of a character: register, list, activate, compare"))
     command("doctor", _doctor, "say what is missing, where it was looked for, and what to do")
     demonstration = command("demo", demo, "run the sample character end to end")
     demonstration.add_argument("--out", type=Path, default=Path("demo"), help="folder for picture, score and report")

@@ -99,8 +99,9 @@ def shape_of(character: Character, swept: Set[str] = frozenset(), sweeps_loras: 
     for settings in profile["base"].values():
         settings.pop("sweep", None)
         settings["strengths"] = {k: v for k, v in settings["strengths"].items() if k not in {*swept, "source"}}
-        if sweeps_loras:
-            settings.pop("loras", None)
+        loras = settings.pop("loras")
+        if not sweeps_loras:  # one that waits draws nothing
+            settings["loras"] = [version["file"] for version in loras if version["active"]]
     profile["base"] = {family: settings for family, settings in profile["base"].items() if _differs(settings)}
     return [profile, character.identity.digest if character.has_identity else ""]
 

@@ -35,7 +35,7 @@ INTERFACE = {
         ],
         ["CHARACTER", "faces", "report"],
     ),
-    "LikenessLoadCharacter": (["character"], ["CHARACTER", "reference", "name"]),
+    "LikenessLoadCharacter": (["character", "lora_version"], ["CHARACTER", "reference", "name"]),
     "LikenessLoadFaceEmbedding": (["face", "name"], ["CHARACTER", "report"]),
     "LikenessBlendCharacters": (
         [f"{kind}_{n}" for n in (1, 2, 3, 4) for kind in ("character", "weight")],
@@ -200,6 +200,20 @@ INTERFACE = {
     ),
     "LikenessSweepRender": (["job", "index", "image", "after"], ["kept"]),
     "LikenessSweepRound": (["job", "family", "model", "after"], ["heat_map", "best", "table", "report", "WINNER"]),
+    "LikenessRegisterLoRA": (
+        [
+            *("character", "lora", "output_file", "trained", "family", "trigger", "activate", "name"),
+            *("training_set", "steps"),
+        ],
+        ["CHARACTER", "candidate", "version", "file", "report"],
+    ),
+    "LikenessCompareVersions": (
+        [
+            *("present", "candidate", "character", "version", "family", "write", "seeds", "face_model", "threshold"),
+            *("second_face_model", "look_model", "drawn_faces", "provider", "backend"),
+        ],
+        ["CHARACTER", "switched", "rate", "present_rate", "preview", "report"],
+    ),
 }
 
 

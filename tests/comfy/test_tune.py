@@ -265,6 +265,10 @@ def test_a_winner_is_not_written_beside_settings_that_it_was_not_drawn_with(
     drawing = pack.sweep_drawing.Drawing(nodes({"3": inputs}), "2", ["6", 0])
     with pytest.raises(pack.errors.LikenessError, match=words):
         pack.sweep_drawing.check_profile(drawing, character(pack))
+    tried = nodes({"3": {"character": ["8", 0]}})
+    tried.original_prompt["8"] = {"class_type": "LikenessLoadCharacter", "inputs": {"lora_version": 2}}
+    with pytest.raises(pack.errors.LikenessError, match="draws with LoRA version 2"):
+        pack.sweep_drawing.check_profile(pack.sweep_drawing.Drawing(tried, "2", ["6", 0]), character(pack))
     as_told = pack.sweep_drawing.Drawing(nodes({"3": {"strengths": "profile", "method": "faceid_only"}}), "2", ["6", 0])
     pack.sweep_drawing.check_profile(as_told, character(pack, method="faceid_only"))
 

@@ -13,6 +13,7 @@ from likeness.errors import LoraError
 from likeness.lora_file import check_family, read_info
 
 ATTENTION = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight"
+CORE = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.lora_down.weight"
 PEFT = "base_model.model.down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k.lora_A.weight"
 
 
@@ -34,7 +35,12 @@ def raw(path: Path, header: object, tail: bytes = b"\0" * 64, length: int | None
         ({ATTENTION: (4, 768, 1, 1)}, "sd15"),
         ({ATTENTION: (4, 2048)}, "sdxl"),
         ({PEFT: (4, 2048)}, "sdxl"),
-        ({ATTENTION: (4, 1024)}, None),
+        ({CORE: (4, 768), CORE.replace("down", "up"): (320, 4)}, "sd15"),
+        ({"diffusion_model.transformer_blocks.0.attn2.to_k.lora_A.weight": (4, 2048)}, None),
+        ({"lora_unet_blocks_0_cross_attn_k.lora_down.weight": (4, 1536)}, "wan"),
+        ({"lora_unet_blocks_0_cross_attn_k_proj.lora_down.weight": (4, 1536)}, None),
+        ({"diffusion_model.joint_blocks.0.x_block.attn.qkv.lora_down.weight": (4, 1536)}, "sd3"),
+        ({ATTENTION: (4, 1024)}, "other"),
         ({ATTENTION: (4,)}, None),
         ({"lora_te2_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": (4, 1280)}, "sdxl"),
         ({"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": (4, 768)}, None),
@@ -59,8 +65,10 @@ def test_trainer_notes_are_kept(tmp_path: Path) -> None:
         (768, "sdxl", False),
         (2048, "sd15", False),
         (768, "flux", False),
-        (1024, "sd15", True),
-        (768, "wan", True),
+        (1024, "sd15", False),
+        (768, "wan", False),
+        (768, "other", True),
+        (2048, "kolors", True),
     ],
 )
 def test_a_lora_of_another_family_is_refused_by_name(tmp_path: Path, made_for: int, used_on: str, fits: bool) -> None:

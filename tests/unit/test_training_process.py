@@ -1,0 +1,465 @@
+"""`likeness train` with a trainer that only pretends: what is checked, shown, stopped, and believed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from likeness.cli import trainer, training
+from likeness.cli.training import add_training, newest_state, settings_of
+from likeness.errors import LikenessError, LoraError
+from likeness.files import locked
+
+from ..lora_files import lora_file, notes
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups as POSIX has them")
+FAKE = """
+import json, os, shutil, subprocess, sys, time, tomllib
+told = dict(zip([a.lstrip("-") for a in sys.argv[1:]], [*sys.argv[2:], ""]))
+json.dump({{"argv": sys.argv, "cwd": os.getcwd(), "path": os.environ.get("PYTHONPATH"), "pid": os.getpid(),
+           "stdin": sys.stdin.read(), "group": os.getpgid(0)}}, open({about!r}, "w"))
+def steps(first, last, of, loss="0.1234"):
+    for i in range(first, last + 1):
+        told = f"{{i}}/{{of}} [00:0{{i % 10}}<00:06,  3.41s/it, avr_loss={{loss}}]"
+        print(f"\\rsteps: {{100 * i // of:3d}}%|####      | {{told}}", end="", file=sys.stderr, flush=True)
+def child(code="import time; time.sleep(600)"):
+    made = subprocess.Popen([sys.executable, "-c", code])
+    open({about!r} + ".child", "w").write(str(made.pid))
+def lora():
+    os.makedirs(told["output_dir"], exist_ok=True)
+    shutil.copyfile({lora!r}, os.path.join(told["output_dir"], told["output_name"] + ".safetensors"))
+print("INFO prepare", file=sys.stderr)
+"""
+
+
+class Setup(SimpleNamespace):
+    """A set, a pretended sd-scripts, and what the trainer wrote about its start."""
+
+    set: Path
+    home: Path
+    about: Path
+
+    def started(self) -> dict[str, Any]:
+        return json.loads(self.about.read_text())
+
+    def child(self) -> int:
+        return int(Path(f"{self.about}.child").read_text())
+
+
+@pytest.fixture
+def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
+    monkeypatch.setattr(training, "_NEEDS", ("json",))
+    monkeypatch.setenv("PYTHONPATH", "/somewhere/of/ours")
+    folder, home = tmp_path / "output" / "ada" / "first set", tmp_path / "sd scripts"
+    (folder / "img" / "10_adaray woman").mkdir(parents=True)
+    home.mkdir()
+    (tmp_path / "model.safetensors").write_bytes(b"by its name alone")
+    lora_file(tmp_path / "made.safetensors", told=notes("adaray woman"))
+    picture = json.dumps(str(folder / "img" / "10_adaray woman"))
+    (folder / "dataset.toml").write_text(f"[[datasets]]\n[[datasets.subsets]]\nimage_dir = {picture}\n")
+    config = {
+        "pretrained_model_name_or_path": tmp_path / "model.safetensors",
+        "dataset_config": folder / "dataset.toml",
+    }
+    lines = "".join(f"{key} = {json.dumps(str(value))}\n" for key, value in config.items())
+    (folder / "train_sd15.toml").write_text(f"[model]\n{lines}[steps]\nmax_train_steps = 6\n")
+    return Setup(set=folder, home=home, about=tmp_path / "about.json", base=tmp_path)
+
+
+def pretend(setup: Setup, code: str) -> None:
+    """The trainer does this."""
+    head = FAKE.format(about=str(setup.about), lora=str(setup.base / "made.safetensors"))
+    (setup.home / "train_network.py").write_text(head + textwrap.dedent(code))
+
+
+def parsed(setup: Setup, *words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+
+    def command(name: str, function: Callable[..., int], text: str) -> argparse.ArgumentParser:
+        parser.add_argument("--json", action="store_true")
+        return parser
+
+    add_training(command)
+    given = [str(setup.set), "--sd-scripts", str(setup.home), "--python", sys.executable, *words]
+    return parser.parse_args(given)
+
+
+def train(setup: Setup, *words: str) -> int:
+    return training.train(parsed(setup, *words), SimpleNamespace())  # type: ignore[arg-type]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def gone(pid: int, seconds: float = 3.0) -> bool:
+    end = time.monotonic() + seconds
+    while is_alive(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not is_alive(pid)
+
+
+# ---- it works
+
+
+def test_a_training_that_leaves_a_lora_is_a_success(setup: Setup, capfd: pytest.CaptureFixture[str]) -> None:
+    pretend(setup, "steps(1, 6, 6)\nlora()\nprint('\\nmodel saved.', file=sys.stderr)")
+    assert train(setup, "--set", "output_name=ada v1") == 0
+    out, err = capfd.readouterr()
+    lora = setup.set / "output" / "ada v1.safetensors"
+    assert f"Trained {lora} (rank 4)" in out
+    assert f"likeness lora register '{lora}' --character ada --training-set 'first set'" in out
+    assert "step 6 of 6, loss 0.1234, 00:06 left" in err
+    (log,) = (setup.set / "logs").glob("train_sd15_*.log")
+    assert b"INFO prepare" in log.read_bytes() and b"model saved." in log.read_bytes()
+
+
+def test_it_runs_in_its_own_place_group_and_environment_without_a_shell(setup: Setup) -> None:
+    pretend(setup, "lora()")
+    assert train(setup, "--set", "comment=$(touch bad); a 'b'", "--set", "cache_latents=true") == 0
+    told = setup.started()
+    assert told["cwd"] == str(setup.home) and told["path"] is None and told["stdin"] == ""
+    assert told["group"] == told["pid"] != os.getpgid(0)
+    argv = told["argv"]
+    assert argv[0] == str(setup.home / "train_network.py")
+    assert argv[argv.index("--config_file") + 1] == str(setup.set / "train_sd15.toml")
+    assert argv[argv.index("--comment") + 1] == "$(touch bad); a 'b'" and "--console_log_simple" in argv
+    assert argv[argv.index("--output_dir") + 1] == str(setup.set / "output")
+    assert not (setup.home / "bad").exists() and "--cache_latents" in argv
+
+
+def test_the_pythons_of_virtual_environments_are_not_resolved(setup: Setup) -> None:
+    link = setup.base / "venv" / "bin" / "python"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(sys.executable)
+    pretend(setup, "lora()")
+    job = training.job_of(parsed(setup, "--python", str(link)))
+    assert job.command[0] == str(link)
+
+
+# ---- it does not
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("steps(1, 3, 6)", "there is no new .*first set.safetensors"),
+        ("print('ERROR No data found. Please verify', file=sys.stderr)", "it found no pictures: check the set"),
+        (
+            "steps(1, 2, 6)\nraise RuntimeError('CUDA out of memory. Tried')",
+            "status 1 at step 2 of 6.*too little memory",
+        ),
+        ("raise ValueError('odd thing')", "status 1: its last lines: .*odd thing"),
+        ("sys.exit(3)", "status 3"),
+        ("import no_such_package", "its Python lacks a package"),
+        ("os.kill(os.getpid(), 9)", "status -9"),
+    ],
+)
+def test_an_end_without_a_lora_is_an_error_that_says_why(setup: Setup, code: str, why: str) -> None:
+    pretend(setup, code)
+    with pytest.raises(LikenessError, match=why) as caught:
+        train(setup)
+    assert "\n" not in str(caught.value) and "logs" in str(caught.value)
+
+
+def test_the_lora_of_an_earlier_training_is_no_success(setup: Setup) -> None:
+    lora_file(setup.set / "output" / "first set.safetensors")
+    pretend(setup, "steps(1, 6, 6)")
+    with pytest.raises(LikenessError, match="there is no new"):
+        train(setup)
+
+
+def test_a_lora_that_does_not_load_is_no_success(setup: Setup) -> None:
+    made = setup.base / "made.safetensors"
+    made.write_bytes(made.read_bytes()[:-20])
+    pretend(setup, "steps(1, 6, 6)\nlora()")
+    with pytest.raises(LoraError, match="cut short"):
+        train(setup)
+
+
+def test_a_loss_that_is_no_number_is_told_once(setup: Setup, capfd: pytest.CaptureFixture[str]) -> None:
+    pretend(setup, "steps(1, 6, 6, 'nan')\nlora()")
+    assert train(setup) == 0
+    assert capfd.readouterr().err.count("The loss is no number any more") == 1
+
+
+# ---- stopping
+
+
+def stop_when(condition: Callable[[], bool], how: Callable[[], None]) -> threading.Thread:
+    def watch() -> None:
+        end = time.monotonic() + 20
+        while not condition() and time.monotonic() < end:
+            time.sleep(0.02)
+        how()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_stopping_ends_the_trainer_and_its_children(
+    setup: Setup, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, sign: int, stubborn: bool
+) -> None:
+    monkeypatch.setattr(trainer.stop_all, "__defaults__", (0.5,))
+    ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" if stubborn else ""
+    wait = f"child({ignore + 'import time; time.sleep(600)'!r})\nsteps(1, 3, 6)\nopen(r'{setup.about}.up', 'w')\n"
+    pretend(setup, f"{ignore}{wait}time.sleep(600)")
+    up = Path(f"{setup.about}.up")
+    thread = stop_when(up.exists, lambda: os.kill(os.getpid(), sign))
+    with pytest.raises(KeyboardInterrupt):
+        train(setup)
+    thread.join()
+    assert gone(setup.started()["pid"]) and gone(setup.child())
+    assert "No state was saved" in capfd.readouterr().err
+
+
+def test_a_child_that_outlives_the_trainer_is_ended_and_holds_nothing_up(setup: Setup) -> None:
+    pretend(setup, "child()\nsteps(1, 6, 6)\nlora()")
+    begun = time.monotonic()
+    assert train(setup) == 0
+    assert time.monotonic() - begun < 30 and gone(setup.child())
+
+
+def test_two_trainings_of_one_set_do_not_meet(setup: Setup) -> None:
+    pretend(setup, "lora()")
+    ready, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with locked(setup.set / "logs" / "train.lock"):
+            ready.set()
+            done.wait(20)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    ready.wait(20)
+    try:
+        with pytest.raises(LikenessError, match=r"Another training of .* is running"):
+            train(setup)
+    finally:
+        done.set()
+        other.join()
+    assert train(setup) == 0
+
+
+# ---- going on
+
+
+def state(setup: Setup, name: str, steps: int, whole: bool = True) -> Path:
+    """As accelerate leaves it: the step first, the random states last."""
+    path = setup.set / "output" / name
+    path.mkdir(parents=True)
+    (path / "train_state.json").write_text(json.dumps({"current_epoch": 1, "current_step": steps}))
+    if whole:
+        (path / "random_states_0.pkl").write_bytes(b"anything")
+    return path
+
+
+def test_resuming_takes_the_state_with_the_most_steps(setup: Setup) -> None:
+    state(setup, "first set-step00000002-state", 2)
+    newest = state(setup, "first set-000003-state", 4)
+    state(setup, "first set-step00000005-state", 5, whole=False)  # was killed while it was written
+    state(setup, "first set two-state", 9)  # of another name
+    assert newest_state(setup.set / "output", "first set") == newest
+    pretend(setup, "lora()")
+    assert train(setup, "--resume") == 0
+    argv = setup.started()["argv"]
+    assert argv[argv.index("--resume") + 1] == str(newest) and "--skip_until_initial_step" in argv
+
+
+def test_nothing_to_resume_from_and_nothing_left_to_do_are_told(setup: Setup) -> None:
+    pretend(setup, "lora()")
+    with pytest.raises(LikenessError, match="holds no state"):
+        train(setup, "--resume")
+    state(setup, "first set-state", 6)
+    with pytest.raises(LikenessError, match="has 6 steps, all of the 6 that are wanted"):
+        train(setup, "--resume")
+    assert train(setup, "--resume", "--set", "max_train_steps=12") == 0
+
+
+def test_after_a_failure_the_state_to_go_on_from_is_named(setup: Setup) -> None:
+    code = "d = told['output_dir'] + '/first set-step00000002-state'\nos.makedirs(d)\n"
+    code += "json.dump({'current_step': 2}, open(d + '/train_state.json', 'w'))\n"
+    code += "open(d + '/random_states_0.pkl', 'w').write('x')\nraise SystemExit(1)"
+    pretend(setup, code)
+    with pytest.raises(LikenessError, match=r"Go on from first set-step00000002-state with .*--resume"):
+        train(setup)
+
+
+# ---- before anything is started
+
+
+def missing(setup: Setup, what: str) -> tuple[str, ...]:
+    """Takes something away; returns further words of the command line."""
+    config = setup.set / "train_sd15.toml"
+    if what == "set":
+        return (str(setup.base / "nowhere"),)
+    if what == "config":
+        config.rename(setup.set / "train_wan.toml")
+    elif what == "two configs":
+        (setup.set / "train_sdxl.toml").write_text("")
+    elif what == "config text":
+        config.write_text("a = = b")
+    elif what == "script":
+        (setup.home / "train_network.py").unlink()
+    elif what == "python":
+        return ("--python", str(setup.base / "no python"))
+    elif what == "python that fails":
+        return ("--python", "/bin/false")
+    elif what == "model":
+        return ("--model", str(setup.base / "none.safetensors"))
+    elif what == "model in config":
+        config.write_text('dataset_config = "x"')
+    elif what == "model to download":
+        return ("--set", "pretrained_model_name_or_path=runwayml/stable-diffusion-v1-5")
+    elif what == "dataset":
+        (setup.set / "dataset.toml").unlink()
+    elif what == "pictures":
+        (setup.set / "img" / "10_adaray woman").rename(setup.set / "img" / "moved")
+    elif what == "option":
+        return ("--set", "max steps")
+    return ()
+
+
+TOLD = {
+    "set": "There is no training set .*nowhere",
+    "config": r"must hold one train_<family>\.toml .* there is train_wan\.toml",
+    "two configs": "say --family",
+    "config text": "is no valid TOML",
+    "script": r"holds no train_network\.py",
+    "python": "no python does not run",
+    "python that fails": "is no Python that runs",
+    "model": r"there is no .*none\.safetensors",
+    "model in config": "names no model to train on",
+    "model to download": "there is no runwayml/stable-diffusion-v1-5",
+    "dataset": r"dataset_config: there is no .*dataset\.toml",
+    "pictures": r"dataset\.toml names .*10_adaray woman, which is not there",
+    "option": "write it as key=value",
+}
+
+
+@pytest.mark.parametrize("what", TOLD)
+def test_what_is_missing_is_told_before_anything_is_started(setup: Setup, what: str) -> None:
+    pretend(setup, "lora()")
+    words = missing(setup, what)
+    arguments = parsed(setup, *words[1:]) if what == "set" else parsed(setup, *words)
+    if what == "set":
+        arguments.set = Path(words[0])
+    with pytest.raises(LikenessError, match=TOLD[what]):
+        training.train(arguments, SimpleNamespace())  # type: ignore[arg-type]
+    assert not setup.about.exists()
+
+
+def test_a_checkpoint_of_another_family_is_told(setup: Setup) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    key = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
+    save_file({key: np.zeros((640, 2048), np.float16)}, setup.base / "xl.safetensors")
+    pretend(setup, "lora()")
+    with pytest.raises(LikenessError, match=r"xl\.safetensors is a checkpoint for sdxl, and the set is for sd15"):
+        train(setup, "--model", str(setup.base / "xl.safetensors"))
+
+
+def test_a_full_disk_is_told(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.shutil, "disk_usage", lambda place: SimpleNamespace(free=1 << 30))
+    pretend(setup, "lora()")
+    with pytest.raises(LikenessError, match=r"Only 1\.0 GB are free"):
+        train(setup)
+
+
+def test_a_python_without_the_packages_is_told(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_NEEDS", ("json", "no_such_package"))
+    pretend(setup, "lora()")
+    with pytest.raises(LikenessError, match=r"lacks .*no_such_package.*never in ComfyUI's"):
+        train(setup)
+
+
+def test_a_dry_run_starts_nothing(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
+    pretend(setup, "lora()")
+    assert train(setup, "--dry-run") == 0
+    assert "--config_file" in capsys.readouterr().out and not setup.about.exists()
+
+
+def test_the_characters_name_is_taken_from_the_set(setup: Setup) -> None:
+    pretend(setup, "lora()")
+    assert training.job_of(parsed(setup)).slug == "ada", "by the folder"
+    for told in ({"slug": "eve"}, {"plan": {"slug": "eve"}}):
+        (setup.set / "set.json").write_text(json.dumps(told))
+        assert training.job_of(parsed(setup)).slug == "eve"
+    (setup.set / "set.json").write_text("[")
+    assert training.job_of(parsed(setup)).slug == "ada"
+    assert training.job_of(parsed(setup, "--character", "zoe")).slug == "zoe"
+
+
+def test_sections_of_the_config_are_only_for_reading(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text('a = 1\n[one]\nb = "x"\n[two]\nc = [1]\n')
+    assert settings_of(tmp_path / "x.toml") == {"a": 1, "b": "x", "c": [1]}
+
+
+# ---- the trainer's words
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("steps:  33%|███▎ | 1/3 [00:03<00:06, 3.41s/it, avr_loss=1.09]", (1, 3, "00:06", 1.09)),
+        ("steps:   0%|          | 0/2000 [00:00<?, ?it/s]", (0, 2000, "?", None)),
+        ("x steps: 100%|##| 2000/2000 [1:02:03<00:00,  1.86s/it, avr_loss=nan]", (2000, 2000, "00:00", "nan")),
+        (
+            "steps:  50%|#####     | 5/10 [00:01<00:01,  5.0it/s, Average key norm=1, avr_loss=0.5]",
+            (5, 10, "00:01", 0.5),
+        ),
+        ("100%|##########| 20/20 [00:00<00:00, 99.0it/s]", None),
+        ("epoch 1/10", None),
+    ],
+)
+def test_progress_is_read_from_tqdm(line: str, told: Any) -> None:
+    found = trainer.progress_in(line)
+    if told is None:
+        assert found is None
+    else:
+        loss = found.loss if found.loss is None or found.loss == found.loss else "nan"
+        assert (found.step, found.of, found.left, loss) == told
+
+
+def test_output_that_is_cut_anywhere_is_read_the_same() -> None:
+    text = "a\r\nsteps:  33%|███▎ | 1/3 [00:03<00:06, avr_loss=1.5]\rsteps:  66%|███▎ | 2/3 [00:03<00:06]\nß\n".encode()
+    for size in range(1, len(text)):
+        told = trainer._Told()
+        for start in range(0, len(text), size):
+            told.take(text[start : start + size])
+        assert list(told.lines) == ["a", "ß"] and told.progress is not None and told.progress.step == 2
+
+
+def test_a_line_that_never_ends_takes_little_memory() -> None:
+    told = trainer._Told()
+    for _ in range(200):
+        told.take(b"x" * 65536)
+    assert len(told._rest) <= 10_000
+
+
+def test_the_fake_is_what_python_runs(setup: Setup) -> None:
+    """The tests above stand on it."""
+    pretend(setup, "sys.exit(7)")
+    ran = subprocess.run([sys.executable, setup.home / "train_network.py"], capture_output=True, check=False, stdin=-3)
+    assert ran.returncode == 7 and setup.about.exists()

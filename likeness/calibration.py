@@ -109,7 +109,7 @@ def leave_one_out(references: Sequence[ReferenceFace]) -> list[float]:
 
 
 def copy_limit(character: Character) -> float:
-    """Cosine to a reference above which a picture counts as its copy: nearer than the references are to one another.
+    """Cosine to a reference above which a picture counts as its copy.
 
     Nearer than their nearest pair, and than their mean by three times the spread that pairs of a person's photos have:
     of three references and one more photo, the nearest pair includes that photo every second time.

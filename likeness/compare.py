@@ -43,7 +43,7 @@ class Side:
 
     @property
     def copies(self) -> int:
-        """Pictures that are nearer to a reference than the references are to one another."""
+        """Pictures that are nearer to a reference than `calibration.copy_limit`."""
         return sum(_copy(s) for s in self.scores)
 
     @property

@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[int], None]
 _DRAWN = (
-    "The references look drawn, and {} was trained on photos, to which drawn faces look alike: the face steers weakly, and "
-    "its pictures can be scored by CCIP alone, whose files the README names."
+    "The references look drawn, and {} was trained on photos, to which drawn faces look alike: the face steers weakly, "
+    "and its pictures can be scored by CCIP alone, whose files the README names."
 )
 
 

@@ -23,6 +23,11 @@ class Split:
         return dict(zip(VERDICTS, (self.accepted, self.rejected, self.not_measurable), strict=True))
 
 
+def numbered(index: int) -> str:
+    """A picture of a batch for people, who count from 1, with the index that outputs give: "image 3 (index 2)"."""
+    return f"image {index + 1} (index {index})"
+
+
 def check_lengths(pictures: int, scores: Sequence[Score], **others: int | None) -> None:
     """LikenessError unless there is one score, and one of each of the others, per picture."""
     for what, count in {"scores": len(scores), **others}.items():

@@ -58,7 +58,7 @@ class FaceScore:
     verdict: Verdict
     reason: str  # why it is not accepted; "" when it is
     drawn: bool = False  # under an encoder of photos
-    copy: bool = False  # nearer to a reference than the references are to one another
+    copy: bool = False  # nearer to a reference than `calibration.copy_limit`
     second: float | None = None  # the independent encoder's cosine
     look: Look | None = None
 
@@ -105,6 +105,13 @@ class Score:
     def similarity(self) -> float | None:
         """Cosine of the chosen face to the centroid, -1..1; None where nothing could be measured."""
         return self.chosen.similarity if self.chosen is not None and self.chosen.measurable else None
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is one of the character's own references, which says nothing of how it is drawn."""
+        return (
+            self.similarity is not None and self.chosen is not None and self.chosen.nearest_similarity >= SAME_PICTURE
+        )
 
     @property
     def face(self) -> Face | None:
@@ -333,6 +340,8 @@ def summary(scores: Sequence[Score]) -> str:
     mean = mean_similarity(scores)
     count = sum(s.similarity is not None for s in scores)
     total = "no picture could be measured" if mean is None else f"mean {mean:.3f} over {count} of {len(scores)}"
+    own = sum(s.is_reference for s in scores)
+    total += f", {own} of them references themselves" if own else ""
     verdicts = ", ".join(f"{sum(s.verdict == v for s in scores)} {v}" for v in VERDICTS)
     return "\n".join([*lines, f"{total}; {verdicts}"])
 

@@ -23,9 +23,11 @@ from .images import RGB8, SUFFIXES, read
 from .paths import inside
 
 STYLE_GOOD = 0.70  # a cosine from which a frame counts as of the same style and background
+LEAST_BACKGROUND = 0.15  # share of a picture outside its faces' grown boxes below which there is nothing to compare
 GROW = 0.5  # of a face box's sides, added on every side: its hair and chin are the person's too
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _SIZE = 224  # px, where the model leaves it open
+_RECOGNISER = 112  # px, the input of the usual face recognisers and of no image encoder
 _CHUNK = 8  # pictures in one pass
 _PREFERRED = ("image_embeds", "image_embedding", "image_features", "pooler_output")  # names of one vector per picture
 
@@ -53,14 +55,19 @@ class StyleMatch:
     notes: tuple[str, ...] = ()  # pictures left out, one sentence each
 
     def match(self, picture: RGB8, faces: Sequence[Face]) -> float | None:
-        """Cosine, -1..1, of the frame without its faces; from `STYLE_GOOD` it keeps to the style. None where the
-        encoder gave no numbers."""
+        """Cosine, -1..1, of the frame without its faces; from `STYLE_GOOD` it keeps to the style. None where there is
+        no background to compare (`LEAST_BACKGROUND`), and where the encoder gave no numbers."""
         return self.match_many([(picture, faces)])[0]
 
     def match_many(self, frames: Sequence[tuple[RGB8, Sequence[Face]]]) -> list[float | None]:
         """The same of many frames in one pass."""
-        vectors = self.embedder.embed([without_faces(p, faces) for p, faces in frames])
-        return [cosine(v, self.centroid) if is_known(v) else None for v in vectors]
+        found = [background(picture, faces) for picture, faces in frames]
+        seen = [picture for picture in found if picture is not None]
+        vectors = iter(self.embedder.embed(seen) if seen else ())
+        return [None if picture is None else self._match(next(vectors)) for picture in found]
+
+    def _match(self, vector: Floats) -> float | None:
+        return cosine(vector, self.centroid) if is_known(vector) else None
 
 
 def is_known(values: Floats) -> bool:
@@ -74,13 +81,28 @@ def without_faces(picture: RGB8, faces: Iterable[Face]) -> RGB8:
     A flat colour, not a blur: what lies in the box then has no influence at all, so a match cannot rise because the
     same face is there. A picture that is nothing but faces becomes mid grey.
     """
-    height, width = picture.shape[:2]
-    hidden = np.zeros((height, width), dtype=bool)
+    return _filled(picture, _hidden(picture, faces))
+
+
+def background(picture: RGB8, faces: Iterable[Face]) -> RGB8 | None:
+    """The same; None where less than `LEAST_BACKGROUND` of the picture is left, which would be one flat colour and
+    like any other."""
+    hidden = _hidden(picture, faces)
+    return _filled(picture, hidden) if hidden.mean() <= 1 - LEAST_BACKGROUND else None
+
+
+def _hidden(picture: RGB8, faces: Iterable[Face]) -> NDArray[np.bool_]:
+    """bool [H, W]: what belongs to a face."""
+    hidden = np.zeros(picture.shape[:2], dtype=bool)
     for face in faces:
         left, top, right, bottom = (float(v) for v in face.box)
         across, down = (right - left) * GROW, (bottom - top) * GROW
         rows = slice(max(int(top - down), 0), max(int(np.ceil(bottom + down)), 0))
         hidden[rows, max(int(left - across), 0) : max(int(np.ceil(right + across)), 0)] = True
+    return hidden
+
+
+def _filled(picture: RGB8, hidden: NDArray[np.bool_]) -> RGB8:
     if not hidden.any():
         return picture
     filled = picture.copy()
@@ -95,25 +117,35 @@ def style_of(
 ) -> StyleMatch:
     """The style of some pictures. `frames`: functions that read a picture and find its faces.
 
-    A picture that cannot be read, or of which the encoder makes no numbers, is left out with a note. FaceError when
-    none is left.
+    A picture that cannot be read, that has no background to compare, or of which the encoder makes no numbers, is left
+    out with a note. FaceError when none is left.
     """
     vectors: list[Vector] = []
     notes: list[str] = []
+    bare = 0
     for load in frames:
         try:
-            picture, faces = load()
+            seen = background(*load())
         except LikenessError as error:
             notes.append(str(error))
             continue
-        (vector,) = embedder.embed([without_faces(picture, faces)])
+        if seen is None:
+            bare += 1
+            continue
+        (vector,) = embedder.embed([seen])
         if is_known(vector):
             vectors.append(normalise(vector))
         elif (sentence := f"{embedder.name} gave no finite numbers for some pictures of the style.") not in notes:
             notes.append(sentence)
+    notes += [_no_background(bare)] if bare else []
     if not vectors:
         raise FaceError(f"There is no picture that shows the style {name!r}. " + " ".join(notes))
     return StyleMatch(name, embedder, normalise(np.mean(vectors, axis=0)), len(vectors), tuple(notes))
+
+
+def _no_background(count: int) -> str:
+    which = "1 picture of the style has" if count == 1 else f"{count} pictures of the style have"
+    return f"{which} no background to compare: less than {100 * LEAST_BACKGROUND:.0f} % is left beside the face."
 
 
 def style_of_character(character: Character, embedder: ImageEmbedder) -> StyleMatch:
@@ -162,6 +194,11 @@ class OnnxImageEmbedder:
             raise ModelMissingError(
                 f"{path} is not an image encoder with one square input [N, 3, S, S] and one vector per picture: "
                 "export the vision part of CLIP, SigLIP or DINO alone."
+            )
+        if shape[2] == _RECOGNISER:
+            raise ModelMissingError(
+                f"{path} is a face recogniser, since its input is {_RECOGNISER} px wide: give an image encoder, the "
+                "vision part of CLIP, SigLIP or DINO."
             )
         self._size, self._at_once = shape[2] or _SIZE, shape[0] or _CHUNK
         self._path, self._provider, self._known = path, provider, known

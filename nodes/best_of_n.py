@@ -75,7 +75,8 @@ class Run:
         later = next_seed(self.seed, self.best.attempts)
         more = [f"Seed {later} goes on after these."] if self.best.accepted < self.best.wanted else []
         report = "\n".join([self.best.report(), *more, *self.judge.notes()])
-        return io.NodeOutput(images, as_text([k.seed for k in chosen]), scores, self.best.attempts, report)
+        out = (images, as_text([k.seed for k in chosen]), scores, self.best.attempts, report)
+        return io.NodeOutput(*out, ui={"text": [report]})
 
 
 def _name(seed: int, index: int) -> str:

@@ -17,6 +17,7 @@ from ..likeness.character import Character
 from ..likeness.errors import LikenessError
 from ..likeness.images import RGB8
 from ..likeness.paths import contained, slug_of
+from ..likeness.picking import numbered
 from ..likeness.report.chart import chart
 from ..likeness.report.document import Report, about, build
 from ..likeness.report.finish import (
@@ -30,7 +31,7 @@ from ..likeness.report.finish import (
 )
 from ..likeness.report.groups import Grouping, parse_groupings
 from ..likeness.report.journal import Journal
-from ..likeness.report.measure import Measured, Measures, Progress, measure_batch, measure_folder
+from ..likeness.report.measure import Measured, Measures, Progress, check_verdicts, measure_batch, measure_folder
 from ..likeness.report.rows import Row
 from ..likeness.report.words import advice, headline
 from ..likeness.scoring import Score, score_images
@@ -79,8 +80,8 @@ class ConsistencyReport(io.ComfyNode):
         **judging: Any,
     ) -> io.NodeOutput:
         groupings, files = parse_groupings(groups.splitlines()), _next_files(character.slug, title)
-        source = contained(host.output_folder(), folder.strip()) if folder.strip() else None
-        _check_inputs(images, scores, source)
+        source = _source(folder.strip())
+        _check_inputs(images, scores, source, style_model is not None)
         engine, judge = judge_of(character, **judging)
         style = None if style_model is None else style_of_character(character, PictureEncoder(style_model))
         measures = Measures(engine, judge, style)
@@ -107,6 +108,16 @@ class ConsistencyReport(io.ComfyNode):
         return io.NodeOutput(*out, ui={**ui.PreviewImage(plot, cls=cls).as_dict(), **shown})
 
 
+_ITSELF = (".", "./", ".\\")  # how people name the output folder itself
+
+
+def _source(folder: str) -> Path | None:
+    """The folder to measure; None for "". PathError for one outside of ComfyUI's output folder."""
+    if not folder:
+        return None
+    return host.output_folder() if folder in _ITSELF else contained(host.output_folder(), folder)
+
+
 Find = Callable[[Row], RGB8 | None]
 
 
@@ -122,8 +133,10 @@ def _next_files(slug: str, title: str) -> Files:
     return files_for(folder / f"{stem}_{number:05d}.json")
 
 
-def _check_inputs(images: torch.Tensor | None, scores: Sequence[Score] | None, folder: Path | None) -> None:
-    """LikenessError for a call that names no pictures, or two kinds of them."""
+def _check_inputs(
+    images: torch.Tensor | None, scores: Sequence[Score] | None, folder: Path | None, style: bool
+) -> None:
+    """LikenessError for a call that names no pictures, or two kinds of them, or no pictures for the style."""
     if folder is None and images is None and scores is None:
         raise LikenessError("Consistency Report has no pictures: connect images, or name a folder below output.")
     if folder is not None and (images is not None or scores is not None):
@@ -132,13 +145,17 @@ def _check_inputs(images: torch.Tensor | None, scores: Sequence[Score] | None, f
         raise LikenessError(
             f"There are {len(images)} images and {len(scores)} scores: connect those of the same batch."
         )
+    if style and images is None and scores is not None:
+        raise LikenessError("The style is compared by the pictures: connect the images of these scores, too.")
 
 
 def _batch(measures: Measures, images: torch.Tensor | None, scores: Sequence[Score] | None) -> tuple[Measured, Find]:
     pictures = [] if images is None else host.to_pixels(images)
     if scores is None:
-        named = [(f"image {i}", pixels) for i, pixels in enumerate(pictures, 1)]
+        named = [(numbered(i), pixels) for i, pixels in enumerate(pictures)]
         scores = score_images(named, measures.analyser, measures.judge, host.progress(len(named)))
+    else:
+        check_verdicts(scores, measures.judge.band.low)
     measured = measure_batch(scores, pictures, measures.style, _stop)
     return measured, pictures_of([s.name for s in scores], pictures)
 
@@ -169,28 +186,32 @@ def _inputs() -> list[io.Input]:
             "scores",
             optional=True,
             tooltip="From Score Likeness of the same batch, so that it is not measured twice. Give this node the same "
-            "threshold.",
+            "threshold and face model: verdicts that contradict them are refused.",
         ),
         io.String.Input(
             "folder",
             default="",
             optional=True,
-            tooltip="Or a folder below ComfyUI's output folder, with its subfolders. A run that was interrupted goes "
-            "on where it was.",
+            tooltip="Or a folder below ComfyUI's output folder, with its subfolders; a dot is that folder itself. "
+            "A run that was interrupted goes on where it was.",
         ),
-        io.String.Input("title", default=_TITLE, optional=True, tooltip="Title of the page and name of its files."),
+        io.String.Input(
+            "title", default=_TITLE, optional=True, tooltip="Title of the page; its files are named after it."
+        ),
         io.String.Input(
             "groups",
             default="",
             multiline=True,
             optional=True,
             tooltip="What to compare in a folder, one a line: folder, folder:2, lora, lora_strength, faceid_weight, "
-            "checkpoint, seed, prompt, or NAME=REGEX on the file's path.",
+            "checkpoint, seed, prompt, or NAME=REGEX on the file's path. Settings are known of PNG files that ComfyUI "
+            "saved, and of the pictures of a sweep.",
         ),
         io.ClipVision.Input(
             "style_model",
             optional=True,
-            tooltip="CLIP-Vision, SigLIP or DINO model: also how well background and style match the references.",
+            tooltip="CLIP-Vision, SigLIP or DINO model: also how well background and style match the references. "
+            "A close-up without background is left out of it.",
         ),
         *judge_inputs(),
     ]

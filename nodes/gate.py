@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..likeness.picking import Split, as_text, best, check_lengths, split, verdict_at
+from ..likeness.picking import Split, as_text, best, check_lengths, numbered, split, verdict_at
 from ..likeness.scoring import Score
 from . import host
 from .selection import (
@@ -80,6 +80,7 @@ class LikenessGate(io.ComfyNode):
             report,
             *(_latents(latents, part, when_empty) for part in lists),
             *(_masks(masks, part, when_empty) for part in lists),
+            ui={"text": [report]},
         )
 
 
@@ -92,7 +93,7 @@ def _given(parts: Split, scores: Sequence[Score], when_empty: str, threshold: fl
         then = grey_one if when_empty == PLACEHOLDER else stops
         return parts, f"No picture was accepted: {then}."
     (first,) = best(scores, 1, threshold=threshold)
-    passed = f"the best one, {first}, was passed although it is {verdict_at(scores[first], threshold)}"
+    passed = f"the best one, {numbered(first)}, was passed although it is {verdict_at(scores[first], threshold)}"
     others = (tuple(i for i in part if i != first) for part in (parts.rejected, parts.not_measurable))
     return Split((first,), *others), f"No picture was accepted: {passed}."
 
@@ -150,21 +151,35 @@ def _inputs() -> list[Any]:
 
 
 def _outputs() -> list[Any]:
-    def each(output: Any, suffix: str, about: str) -> list[Any]:
+    def each(output: Any, suffix: str, about: str, passing: tuple[str, str] = ("", "")) -> list[Any]:
+        """One output for each verdict; `passing`: what is added for the accepted one, and for the others."""
         return [
-            output(f"{key}{suffix}", display_name=f"{name}{suffix.replace('_', ' ')}", tooltip=about.format(name))
+            output(
+                f"{key}{suffix}",
+                display_name=f"{name}{suffix.replace('_', ' ')}",
+                tooltip=about.format(name) + passing[name != "accepted"],
+            )
             for key, name in _PARTS
         ]
 
+    passing = (
+        " Where there are none, pass the best gives the best of the others.",
+        " One that passes as the best is in the accepted output instead.",
+    )
     return [
-        *each(io.Image.Output, "", "The pictures that are {}, in the order they came."),
-        *each(io.String.Output, "_indices", 'Which pictures of the batch the {} output carries, for example "0,2,5".'),
+        *each(io.Image.Output, "", "The pictures that are {}, in the order they came.", passing),
+        *each(
+            io.String.Output,
+            "_indices",
+            'Which pictures of the batch the {} output carries, counted from 0, for example "0,2,5".',
+        ),
         *each(
             io.Int.Output,
             "_count",
-            "How many pictures are {}, by their verdict: one that only passes as the best counts as what it is.",
+            "How many pictures have the verdict {}, whatever passes: with pass the best, the picture that passes still "
+            "counts by its own verdict.",
         ),
-        io.String.Output("report", display_name="report", tooltip="One line per picture."),
-        *each(io.Latent.Output, "_latents", "Latents of the pictures that are {}."),
-        *each(io.Mask.Output, "_masks", "Masks of the pictures that are {}."),
+        io.String.Output("report", display_name="report", tooltip="How many of each, and one line per picture."),
+        *each(io.Latent.Output, "_latents", "Latents of the pictures that the {} output carries."),
+        *each(io.Mask.Output, "_masks", "Masks of the pictures that the {} output carries."),
     ]

@@ -74,6 +74,7 @@ class PickBest(io.ComfyNode):
             math.nan if top is None else top,
             report,
             _latents(latents, chosen, when_empty),
+            ui={"text": [report]},
         )
 
 
@@ -118,7 +119,7 @@ def _outputs() -> list[Any]:
     return [
         io.Image.Output("best", display_name="best", tooltip="The pictures, best first."),
         io.String.Output(
-            "indices", display_name="indices", tooltip='Which pictures of the batch these are, for example "5,0".'
+            "indices", display_name="indices", tooltip='Which pictures of the batch these are, counted from 0: "5,0".'
         ),
         io.Float.Output(
             "similarity",

@@ -11,6 +11,8 @@ from comfy_api.latest import io, ui
 from ..likeness import render
 from ..likeness.character import Character
 from ..likeness.faces.face import describe_engine
+from ..likeness.hand_set import notes_on
+from ..likeness.picking import numbered
 from ..likeness.scoring import consistency_rate, mean_similarity, score_images, summary
 from . import host
 from .judging import judge_inputs, judge_of
@@ -46,7 +48,7 @@ class ScoreLikeness(io.ComfyNode):
                 io.Image.Output(
                     "preview",
                     display_name="preview",
-                    tooltip="The pictures with their faces framed and the verdict on the measured one.",
+                    tooltip="The pictures with their faces framed, and the verdict on the measured one below.",
                 ),
                 io.String.Output("report", display_name="report", tooltip="One line per picture, and the mean."),
                 io.Float.Output(
@@ -60,11 +62,12 @@ class ScoreLikeness(io.ComfyNode):
     @classmethod
     def execute(cls, images: torch.Tensor, character: Character, **options: Any) -> io.NodeOutput:
         engine, judge = judge_of(character, **options)
-        named = [(f"image {i}", pixels) for i, pixels in enumerate(host.to_pixels(images), 1)]
+        named = [(numbered(i), pixels) for i, pixels in enumerate(host.to_pixels(images))]
         scores = score_images(named, engine, judge, host.progress(len(named)), host.stop_if_interrupted)
         preview = host.to_image([render.labelled(p, s) for (_, p), s in zip(named, scores, strict=True)])
         mean, rate = mean_similarity(scores), consistency_rate(scores)
-        report = "\n".join([summary(scores), *judge.notes(), f"Face model: {describe_engine(engine)}"])
+        notes = [*judge.notes(), *notes_on(judge, scores)]
+        report = "\n".join([summary(scores), *notes, f"Face model: {describe_engine(engine)}"])
         host.show_text(report, cls.hidden.unique_id)
         shown = {"text": [report], "likeness_scores": [s.as_dict() for s in scores], "likeness_mean": [mean]}
         out = (tuple(scores), _or_nan(mean), preview, report, _or_nan(rate))

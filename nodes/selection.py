@@ -10,6 +10,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..likeness.errors import LikenessError
+from ..likeness.picking import numbered
 from ..likeness.placeholder import placeholder
 from ..likeness.scoring import Score, describe
 from . import host
@@ -95,4 +96,4 @@ def zeros(batch: torch.Tensor) -> torch.Tensor:
 def listing(scores: Sequence[Score], indices: Sequence[int], marks: Sequence[str] = ()) -> list[str]:
     """One line for each of those pictures."""
     marks = marks or [""] * len(indices)
-    return [f"{i}: {describe(scores[i])}{mark}" for i, mark in zip(indices, marks, strict=True)]
+    return [f"{numbered(i)}: {describe(scores[i])}{mark}" for i, mark in zip(indices, marks, strict=True)]

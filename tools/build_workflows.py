@@ -75,7 +75,7 @@ def write_thumbnails(folder: Path) -> None:
     references = [images.read(p) for p in sorted((SAMPLE / "characters" / "mara_voss" / "references").glob("*.png"))]
     smile = images.read(SAMPLE / "pictures" / "mara_voss_4_smile.png")
     sheet = np.vstack([np.hstack(references[:2]), np.hstack(references[2:4])])
-    scored = labelled(smile, _sample_score())
+    scored = np.asarray(Image.fromarray(_square(labelled(smile, _sample_score()))).resize(smile.shape[1::-1]))
     quarter = smile.shape[1] // 4
     other = images.read(SAMPLE / "pictures" / "tomas_reed.png")
     pair = np.hstack([picture[:, quarter:-quarter] for picture in (references[0], other)])

@@ -31,7 +31,13 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
     """The arguments of `likeness report` besides those of the judge."""
     parser.add_argument("folder", type=Path, help="folder of pictures, with its subfolders")
     parser.add_argument("--character", required=True, metavar="NAME", help="whom the pictures should show")
-    parser.add_argument("--out", type=Path, default=Path("report.json"), metavar="FILE", help="default: report.json")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("report.json"),
+        metavar="FILE",
+        help="the JSON, or the page where it ends with .html; default: report.json",
+    )
     parser.add_argument("--html", type=Path, metavar="FILE", help="the page; default: beside the JSON")
     parser.add_argument("--title", default="Consistency report", help="of the page")
     parser.add_argument(

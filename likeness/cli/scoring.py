@@ -15,6 +15,7 @@ from ..character import Character, open_character, with_encoder
 from ..errors import LikenessError
 from ..faces.face import Analyser, describe_engine, place
 from ..faces.stream import analyse_many
+from ..hand_set import notes_on
 from ..matching import identify
 from ..scoring import Judge, Score, consistency_rate, judge_for, mean_similarity, summary, unreadable
 from .output import picture_files, say, slug_named
@@ -46,9 +47,10 @@ def score(arguments: argparse.Namespace, places: Places) -> int:
     engine, judge = judge_of(arguments, places, arguments.name)
     scores = list(_scored(picture_files(arguments.pictures), engine, judge))
     values: dict[str, Any] = {"character": arguments.name, "mean": mean_similarity(scores)}
-    values |= {"consistency_rate": consistency_rate(scores), "threshold": judge.band.low, "notes": judge.notes()}
+    notes = [*judge.notes(), *notes_on(judge, scores)]
+    values |= {"consistency_rate": consistency_rate(scores), "threshold": judge.band.low, "notes": notes}
     values |= {"scores": [s.as_dict() for s in scores], "face_model": describe_engine(engine)}
-    lines = [summary(scores), *judge.notes(), f"Face model: {describe_engine(engine)}"]
+    lines = [summary(scores), *notes, f"Face model: {describe_engine(engine)}"]
     say(arguments, "\n".join(lines), values)
     return int(values["mean"] is None)
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..images import RGB8
+from ..render import ACCEPTED, REJECTED
 from .document import Report
 from .plots import similarity_axis
 from .statistics import BIN, histogram
@@ -15,7 +16,7 @@ from .words import headline
 
 _WIDTH, _HEIGHT, _MARGIN = 960, 540, 48  # px
 _PAPER, _INK, _FAINT, _GRID = (255, 255, 255), (28, 30, 34), (110, 114, 122), (232, 234, 238)
-_GOOD, _LOW, _BAND = (38, 110, 140), (196, 120, 66), (28, 30, 34)
+_GOOD, _LOW, _BAND = ACCEPTED, REJECTED, (28, 30, 34)
 
 
 def chart(report: Report) -> RGB8:
@@ -31,7 +32,7 @@ def chart(report: Report) -> RGB8:
 
 def _draw_bars(draw: ImageDraw.ImageDraw, report: Report, top: int, base: int) -> None:
     low, high = similarity_axis(report)
-    bins = histogram(r.similarity for r in report.rows)
+    bins = histogram(r.similarity for r in report.counted)
     most = max((n for _, n in bins), default=1)
 
     def x(value: float) -> float:

@@ -10,10 +10,11 @@ from typing import Any
 
 from .. import __version__
 from ..faces.face import Analyser, describe_engine
+from ..hand_set import HandSet, hand_set
 from ..scoring import Judge
 from ..style import STYLE_GOOD, StyleMatch
 from .folder import LeftOut, shown
-from .groups import Grouping, group_values
+from .groups import NONE, Grouping, group_values
 from .measure import Measured
 from .rows import Row
 from .settings import Reader
@@ -40,6 +41,8 @@ class About:
     second_band: float | None = None
     style: str = ""  # name of the style, and
     style_encoder: str = ""
+    copy_limit: float | None = None  # cosine to a reference above which a picture counts as its copy
+    hand_set: HandSet | None = None  # what else is known of a threshold that was set by hand
     notes: tuple[str, ...] = ()
 
 
@@ -54,10 +57,18 @@ class Group:
 
 @dataclass(frozen=True)
 class GroupTable:
-    """The groups of one grouping, best first."""
+    """The groups of one grouping, best first: by consistency rate, then by mean similarity, those with fewer than
+    `FEW` measurable pictures last."""
 
     name: str
     groups: tuple[Group, ...]
+    unknown: Group | None = None  # pictures that are in no group, which is no rival of the others
+    tells: str = ""  # what they do not: "says which LoRA"
+
+    @property
+    def listed(self) -> tuple[Group, ...]:
+        """All of them, those that are in no group last."""
+        return self.groups if self.unknown is None else (*self.groups, self.unknown)
 
     @property
     def contest(self) -> Welch | None:
@@ -83,6 +94,11 @@ class Report:
     best: tuple[Row, ...]
     outside: tuple[str, ...] = ()  # names of pictures that are links to files outside the folder
 
+    @property
+    def counted(self) -> tuple[Row, ...]:
+        """The rows that the figures are over: without references that lie among the pictures."""
+        return tuple(r for r in self.rows if not r.is_reference)
+
 
 def about(
     judge: Judge, analyser: Analyser, *, title: str, source: str, made: str, style: StyleMatch | None = None
@@ -103,6 +119,8 @@ def about(
         None if judge.second_band is None else judge.second_band.low,
         "" if style is None else shown(style.name),
         "" if style is None else shown(style.embedder.name),
+        round(judge.copy_limit, 4),
+        hand_set(judge),
         (*judge.notes(), *(() if style is None else map(shown, style.notes))),
     )
 
@@ -120,13 +138,11 @@ def build(
     rows = measured.rows
     values = group_values([r.name for r in rows], groupings, read, check)
     make = _tallier(about)
-    tables = [
-        GroupTable(g.name, tuple(sorted(_groups(rows, [v[i] for v in values], make), key=_rank)))
-        for i, g in enumerate(groupings)
-    ]
+    tables = [_ranked(g, _groups(rows, [v[i] for v in values], make)) for i, g in enumerate(groupings)]
     turned = [r for r in rows if r.yaw is not None]
     poses = {g.value: g for g in _groups(turned, [pose_of(r) or "" for r in turned], make)}
-    ranked = sorted((r for r in rows if r.similarity is not None), key=lambda r: (r.similarity, r.name))
+    compared = (r for r in rows if r.similarity is not None and not r.is_reference)
+    ranked = sorted(compared, key=lambda r: (r.similarity, r.name))
     worst = ranked[: min(top, (len(ranked) + 1) // 2)]
     best = ranked[::-1][: min(top, len(ranked) - len(worst))]
     return Report(
@@ -155,9 +171,16 @@ def _groups(rows: Sequence[Row], values: Sequence[str], make: Tallier) -> list[G
     for row, value in zip(rows, values, strict=True):
         together[value].append(row)
     return [
-        Group(value, make(found), tuple(r.similarity for r in found if r.similarity is not None))
+        Group(value, make(found), tuple(r.similarity for r in found if r.similarity is not None and not r.is_reference))
         for value, found in together.items()
     ]
+
+
+def _ranked(grouping: Grouping, groups: Sequence[Group]) -> GroupTable:
+    """A group of those without a value would be compared with LoRAs or settings, although nobody knows theirs."""
+    unknown = next((g for g in groups if g.value == NONE), None) if grouping.tells else None
+    known = sorted((g for g in groups if g is not unknown), key=_rank)
+    return GroupTable(grouping.name, tuple(known), unknown, grouping.tells)
 
 
 def _rank(group: Group) -> tuple[object, ...]:
@@ -178,12 +201,12 @@ def to_json(report: Report, advice: Sequence[str]) -> bytes:
         "tool": f"likeness {__version__}",
         "about": {**asdict(report.about), "band": round(report.about.band, 4)},
         "summary": _tally(report.tally) | {"not_readable": len(report.left_out)},
-        "histogram": [{"from": edge, "count": n} for edge, n in histogram(r.similarity for r in report.rows)],
+        "histogram": [{"from": edge, "count": n} for edge, n in histogram(r.similarity for r in report.counted)],
         "groups": {table.name: _table(table) for table in report.tables},
         "poses": _table(report.poses)["ranking"],
         "advice": list(advice),
-        "worst": [shown(r.name) for r in report.worst],
-        "best": [shown(r.name) for r in report.best],
+        "worst": [_told(r) for r in report.worst],
+        "best": [_told(r) for r in report.best],
         "pictures": [_row(report, i) for i in range(len(report.rows))],
         "links_outside": [shown(name) for name in report.outside],
         "not_readable": [{"name": shown(x.name), "reason": x.reason} for x in report.left_out],
@@ -196,8 +219,14 @@ def _row(report: Report, index: int) -> dict[str, Any]:
     row = report.rows[index]
     told = {key: value for key, value in row.as_dict().items() if value is not None and value != ""}
     groups = dict(zip((t.name for t in report.tables), report.values[index], strict=True))
+    told |= {"is_reference": True} if row.is_reference else {}
     texts = {"name": shown(row.name), "reason": shown(row.reason), "similarity": row.similarity}
     return told | texts | ({"groups": groups} if groups else {})
+
+
+def _told(row: Row) -> dict[str, Any]:
+    """With its verdict: the least alike may well be accepted."""
+    return {"name": shown(row.name), "similarity": row.similarity, "verdict": row.verdict}
 
 
 def _table(table: GroupTable) -> dict[str, Any]:
@@ -205,7 +234,9 @@ def _table(table: GroupTable) -> dict[str, Any]:
     told = None
     if contest is not None:
         told = {**{key: _short(value) for key, value in vars(contest).items()}, "beyond_noise": contest.beyond_noise}
-    return {"ranking": [{"value": g.value, **_tally(g.tally)} for g in table.groups], "first_against_second": told}
+    ranking = [{"value": g.value, **_tally(g.tally)} for g in table.groups]
+    unknown = None if table.unknown is None else _tally(table.unknown.tally)
+    return {"ranking": ranking, "in_no_group": unknown, "first_against_second": told}
 
 
 def _tally(t: Tally) -> dict[str, Any]:
@@ -214,6 +245,7 @@ def _tally(t: Tally) -> dict[str, Any]:
         "accepted": t.accepted,
         "rejected": t.rejected,
         "not_measurable": t.not_measurable,
+        "references": t.references,
         "copies": t.copies,
         "drawn": t.drawn,
         "consistency_rate": _short(t.rate),

@@ -18,6 +18,7 @@ from .settings import Reader, read_settings
 from .words import advice
 
 THUMBNAIL = 160  # px, the longer side
+_PAGES = (".html", ".htm")
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,15 @@ class Files:
 
 
 def files_for(out: Path, html: Path | None = None) -> Files:
-    """The page lies beside the JSON where no other place is given."""
+    """The page lies beside the JSON where no other place is given; `out` may also name the page alone."""
     if not out.name:
         raise LikenessError(f"{out} is a folder: give a file name, for example report.json.")
+    if out.suffix.lower() in _PAGES and html is None:
+        out, html = out.with_suffix(".json"), out
+    if out.suffix.lower() in _PAGES or (html not in (None, out) and html.suffix.lower() == ".json"):
+        raise LikenessError(
+            f"{out} would hold the JSON and {html} the page: give the JSON a name that ends with .json."
+        )
     files = Files(out, html or out.with_name(f"{out.name.removesuffix('.json')}.html"))
     if taken := next((path for path in (files.json, files.html) if path.is_dir()), None):
         raise LikenessError(f"{taken} is a folder: give a file name, for example report.json.")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ..errors import LikenessError, quoted
 from .folder import shown
 from .pattern import Pattern, pattern_of
-from .settings import SETTINGS, Reader
+from .settings import LABELS, SETTINGS, Reader
 
 MAX_GROUPINGS = 6
 NONE = "(none)"
@@ -26,6 +26,13 @@ class Grouping:
     level: int = 0  # folder: from the top, 1..; 0: not by folder
     setting: str = ""  # of settings.SETTINGS
     pattern: Pattern | None = None
+
+    @property
+    def tells(self) -> str:
+        """What a picture does that has a group, for "No picture ..."; "" where every picture has one."""
+        if self.level:
+            return ""
+        return f"says which {LABELS[self.setting]}" if self.pattern is None else f"matches the pattern of {self.name}"
 
     def value(self, name: str, settings: dict[str, str]) -> str:
         """The group of a picture, never empty. `name`: below the folder, with '/'."""

@@ -19,6 +19,7 @@ from ..calibration import reference_digest
 from ..errors import ImageError, LikenessError
 from ..faces.face import Analyser
 from ..images import RGB8
+from ..picking import identity_cosine, numbered
 from ..scoring import Judge, Score
 from ..style import StyleMatch
 from .folder import LeftOut, list_pictures, shown
@@ -185,6 +186,20 @@ def _not_yet(run: _Run, names: Iterable[str], check: Callable[[], None]) -> Iter
             run.take(name, before[1])
         else:
             yield name
+
+
+def check_verdicts(scores: Sequence[Score], low: float) -> None:
+    """LikenessError where a score was decided with another threshold than `low`, so that figures would contradict
+    the band that the report names."""
+    for i, score in enumerate(scores):
+        cosine = identity_cosine(score)
+        if cosine is not None and (cosine >= low) != (score.verdict == "accepted"):
+            why = score.reason or f"similarity {cosine:.3f}"
+            raise LikenessError(
+                f"{numbered(i).capitalize()} came as {score.verdict} ({why}), but "
+                f"this report accepts from {low:.3f} on: give Score Likeness and Consistency Report the same threshold "
+                "and face model, or connect the images alone."
+            )
 
 
 def measure_batch(

@@ -6,18 +6,20 @@ It stays small: plots show samples, and long lists end with a count. The JSON be
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from .. import __version__
+from ..scoring import SAME_PICTURE, VERDICTS
 from ..style import STYLE_GOOD
-from .document import GroupTable, Report
+from .document import About, GroupTable, Report
 from .folder import shown
 from .page_style import STYLE
 from .plots import MAX_STRIPS, histogram_plot, similarity_axis, strip_plot, yaw_plot
 from .rows import Row
 from .statistics import Spread, Tally
-from .words import headline, plus_minus
+from .words import RULE, headline, plus_minus
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 MAX_GROUPS, MAX_LEFT_OUT, MAX_ROWS = 40, 200, 300
@@ -34,8 +36,8 @@ def to_html(report: Report, advice: Sequence[str], thumbnail: Thumbnail = lambda
         *_similarity(report),
         *(line for table in report.tables for line in _table(report, table)),
         *_poses(report),
-        *_pictures("Least alike", report.worst, report, thumbnail),
-        *_pictures("Most alike", report.best, report, thumbnail),
+        *_pictures("Least alike", report.worst, thumbnail),
+        *_pictures("Most alike", report.best, thumbnail),
         *_reasons(report.tally),
         *_left_out(report),
         *_all_rows(report),
@@ -59,10 +61,10 @@ def _head(report: Report) -> Iterator[str]:
     yield f"<p>{escape(where)} {'' if t.measurable else escape(headline(report))}</p></header>"
     rate = "–" if t.rate is None else f"{t.rate:.2f}"
     between = "nothing measurable" if t.interval is None else f"{t.interval[0]:.2f} to {t.interval[1]:.2f} (95 %)"
-    mean = ("–", "no similarity") if t.similarity is None else (f"{t.similarity.mean:.3f}", f"± {t.similarity.sd:.3f}")
+    mean = "–" if t.similarity is None else f"{t.similarity.mean:.3f}"
     tiles = [
         ("first", rate, f"consistency rate, {between}"),
-        ("", mean[0], f"mean similarity {mean[1]}"),
+        ("", mean, f"mean similarity{_spread(t.similarity)}"),
         ("", f"{t.measurable:,}", f"measurable of {t.pictures:,} pictures"),
         ("", f"{len(report.left_out):,}", "not readable"),
     ]
@@ -73,6 +75,10 @@ def _head(report: Report) -> Iterator[str]:
     yield from _stack(t)
 
 
+def _spread(s: Spread | None) -> str:
+    return f", ±\u00a0{s.sd:.3f}" if s is not None and s.count > 1 else ""
+
+
 def _stack(t: Tally) -> Iterator[str]:
     """The verdicts as one bar."""
     parts = [("good", "accepted", t.accepted), ("bad", "rejected", t.rejected), ("none", "not measurable",
@@ -80,9 +86,10 @@ def _stack(t: Tally) -> Iterator[str]:
     grown = "".join(f'<i class="{kind}" style="flex-grow:{count}"></i>' for kind, _, count in parts if count)
     yield f'<div class="stack">{grown}</div>'
     key = "".join(f'<i class="{kind}"></i>{count:,} {name}' for kind, name, count in parts)
-    copies = f" · {t.copies:,} copies of a reference" if t.copies else ""
-    drawn = f" · {t.drawn:,} drawn" if t.drawn else ""
-    yield f'<div class="key">{key}{copies}{drawn}</div>'
+    more = [(t.copies, "copy of a reference?", "copies of a reference?"), (t.drawn, "drawn", "drawn"),
+            (t.references, "reference itself, left out", "references themselves, left out")]  # fmt: skip
+    told = "".join(f" · {count:,} {one if count == 1 else many}" for count, one, many in more if count)
+    yield f'<div class="key">{key}{told}</div>'
 
 
 def _advice(advice: Sequence[str]) -> Iterator[str]:
@@ -113,8 +120,9 @@ def _similarity(report: Report) -> Iterator[str]:
 
 
 def _figures(s: Spread) -> str:
-    values = (s.mean, s.sd, s.low, s.quartile1, s.median, s.quartile3, s.high)
-    return f"<td>{s.count:,}</td>" + "".join(f"<td>{v:.3f}</td>" for v in values)
+    sd = f"{s.sd:.3f}" if s.count > 1 else "–"
+    values = (s.low, s.quartile1, s.median, s.quartile3, s.high)
+    return f"<td>{s.count:,}</td><td>{s.mean:.3f}</td><td>{sd}</td>" + "".join(f"<td>{v:.3f}</td>" for v in values)
 
 
 def _table(report: Report, table: GroupTable) -> Iterator[str]:
@@ -123,16 +131,18 @@ def _table(report: Report, table: GroupTable) -> Iterator[str]:
         yield strip_plot(table.groups, similarity_axis(report), report.about.band)
         if len(table.groups) > MAX_STRIPS:
             yield f'<p class="note">The plot shows the best {MAX_STRIPS} of {len(table.groups):,} groups.</p>'
+    if len(table.groups) > 1:
+        yield f'<p class="note">{escape(RULE)}</p>'
     yield from _ranking(table)
 
 
 def _ranking(table: GroupTable) -> Iterator[str]:
-    second = any(g.tally.second for g in table.groups)
-    style = any(g.tally.style for g in table.groups)
-    heads = ["", "pictures", "measurable", "accepted", "consistency", "95 %", "similarity"]
+    second = any(g.tally.second for g in table.listed)
+    style = any(g.tally.style for g in table.listed)
+    heads = ["", "pictures", "measurable", "accepted", "rate", "95 %", "similarity"]
     heads += ["second"] * second + ["style"] * style + ["copies"]
-    yield '<div class="wide"><table><tr>' + "".join(f"<th>{h}</th>" for h in heads) + "</tr>"
-    for group in table.groups[:MAX_GROUPS]:
+    yield '<div class="wide"><table class="groups"><tr>' + "".join(f"<th>{h}</th>" for h in heads) + "</tr>"
+    for group in (*table.groups[:MAX_GROUPS], *([] if table.unknown is None else [table.unknown])):
         t = group.tally
         cells = [f"{t.pictures:,}", f"{t.measurable:,}", f"{t.accepted:,}"]
         cells += ["–" if t.rate is None else f"{t.rate:.2f}"]
@@ -158,10 +168,12 @@ def _poses(report: Report) -> Iterator[str]:
     yield from _ranking(report.poses)
 
 
-def _pictures(title: str, rows: Sequence[Row], report: Report, thumbnail: Thumbnail) -> Iterator[str]:
+def _pictures(title: str, rows: Sequence[Row], thumbnail: Thumbnail) -> Iterator[str]:
     if not rows:
         return
-    yield f'<h2>{title}</h2><div class="faces">'
+    verdicts = Counter(row.verdict for row in rows)
+    told = ", ".join(f"{verdicts[v]:,} {v}" for v in VERDICTS if verdicts[v])
+    yield f'<h2>{title}</h2><p class="note">By similarity alone, whatever the verdict: {told}.</p><div class="faces">'
     for row in rows:
         data = thumbnail(row)
         picture = '<div class="gone"></div>'
@@ -214,24 +226,38 @@ def _all_rows(report: Report) -> Iterator[str]:
     yield '</summary><div class="wide"><table><tr><th>picture</th><th>similarity</th><th>yaw</th><th>width</th>'
     yield '<th class="text">verdict</th></tr>'
     for row in report.rows[:MAX_ROWS]:
-        told = f"{row.verdict}{': ' if row.reason else ''}{row.reason}{', a copy?' if row.copy else ''}"
+        told = f"{row.verdict}{': ' if row.reason else ''}{row.reason}{_copy(row)}"
         cells = [_figure(row.similarity, 3), _figure(row.yaw, 2), _figure(row.width, 0)]
         yield f"<tr><td>{escape(_named(row.name))}</td>" + "".join(f"<td>{c}</td>" for c in cells)
         yield f'<td class="text">{escape(shown(told))}</td></tr>'
     yield "</table></div></details>"
 
 
+def _copy(row: Row) -> str:
+    if row.is_reference:
+        return f", {row.nearest} itself: left out of the figures"
+    return f", a copy of {row.nearest}?" if row.copy else ""
+
+
 def _figure(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
+def _calibrated(a: About) -> str:
+    known = None if a.hand_set is None else a.hand_set.calibrated
+    return "" if known is None else f"; calibrated {known:.3f}"
+
+
 def _method(report: Report) -> Iterator[str]:
     a = report.about
-    facts: Mapping[str, str] = {
+    facts = {
         "Character": f"{a.character} ({a.slug})",
         "Face model": a.face_model,
-        "Accepted from": f"{a.band:.3f} ({a.band_source})",
+        "Accepted from": f"{a.band:.3f} ({a.band_source}{_calibrated(a)})",
     }
+    if a.copy_limit is not None:
+        facts = {**facts, "A copy?": f"similarity to one reference above {a.copy_limit:.3f}"}
+        facts["A reference itself"] = f"that similarity is {SAME_PICTURE} or more; such pictures are left out"
     if a.second:
         facts = {**facts, "Second face model": a.second}
     if a.style:

@@ -42,6 +42,8 @@ th,td{text-align:right;padding:6px 10px;border-bottom:1px solid var(--line);whit
 th{color:var(--faint);font-weight:500;font-size:13px}
 th:first-child,td:first-child,.text{text-align:left;white-space:normal;overflow-wrap:break-word;
 min-width:184px;max-width:340px}
+table.groups th,table.groups td{padding:6px 7px;white-space:normal}
+table.groups th:first-child,table.groups td:first-child{min-width:120px}
 .faces{display:grid;grid-template-columns:repeat(auto-fill,minmax(136px,1fr));gap:14px;margin-top:10px}
 figure{margin:0;break-inside:avoid}
 figure img,figure .gone{width:100%;aspect-ratio:1;object-fit:contain;background:var(--line);border-radius:8px;

@@ -34,14 +34,14 @@ class _Axis:
 
 def similarity_axis(report: Report) -> tuple[float, float]:
     """What all plots of similarity show: all values and the band, at most -1..1."""
-    bins = histogram([*(r.similarity for r in report.rows), report.about.band])
+    bins = histogram([*(r.similarity for r in report.counted), report.about.band])
     return max(bins[0][0] - BIN, -1.0), min(bins[-1][0] + 2 * BIN, 1.0)
 
 
 def histogram_plot(report: Report) -> str:
     """How many pictures have which similarity, and where the band begins."""
     low, high = similarity_axis(report)
-    bins = histogram(r.similarity for r in report.rows)
+    bins = histogram(r.similarity for r in report.counted)
     height, base, x = 240, 204, _Axis(low, high, _LEFT, _WIDTH - _RIGHT)
     most = max((n for _, n in bins), default=1)
     parts = [*_frame(x, 18, base, "similarity (cosine)"), _band(x, report.about.band, 18, base)]
@@ -88,7 +88,7 @@ def _strip(group: Group, x: _Axis, y: float, label: int) -> Iterator[str]:
 
 def yaw_plot(report: Report) -> str:
     """Similarity against how far the head is turned."""
-    dots = [(r.yaw, r.similarity, r.accepted) for r in report.rows if r.yaw is not None and r.similarity is not None]
+    dots = [(r.yaw, r.similarity, r.accepted) for r in report.counted if r.yaw is not None and r.similarity is not None]
     dots = dots[:: -(-len(dots) // MAX_DOTS) or 1]
     reach = min(max([0.6, *(abs(yaw) for yaw, _, _ in dots)]), 1.5)
     low, high = similarity_axis(report)

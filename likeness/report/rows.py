@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..scoring import VERDICTS, Score
+from ..scoring import SAME_PICTURE, VERDICTS, Score
 
 _MAX_TEXT = 8000  # characters
 _COSINES = ("similarity", "nearest_similarity", "second", "style")
@@ -26,7 +26,7 @@ class Row:
     nearest: str = ""  # reference
     nearest_similarity: float | None = None
     second: float | None = None  # the independent encoder's
-    copy: bool = False  # nearer to a reference than the references are to one another
+    copy: bool = False  # nearer to a reference than `calibration.copy_limit`
     drawn: bool = False
     look: str = ""  # what else was compared, "CCIP difference", and
     look_value: float | None = None
@@ -44,6 +44,11 @@ class Row:
     @property
     def accepted(self) -> bool:
         return self.verdict == "accepted"
+
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is a reference itself, decoded from another file: it says nothing about what was drawn."""
+        return self.nearest_similarity is not None and self.nearest_similarity >= SAME_PICTURE
 
     def as_dict(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

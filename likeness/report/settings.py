@@ -1,8 +1,8 @@
-"""The settings that a picture was drawn with, from what ComfyUI writes into its PNG files.
+"""The settings that a picture was drawn with, from what ComfyUI writes into its PNG files, or a sweep beside them.
 
-ComfyUI puts the graph in API form as JSON into a text chunk "prompt" before the pixels. Anybody can write anything
-there: sizes are bounded, nothing in it is followed but links between its own nodes, and what does not fit is no
-setting.
+ComfyUI puts the graph in API form as JSON into a text chunk "prompt" before the pixels. A sweep keeps <stem>.json
+beside <stem>.png (`likeness/sweep/store.py`). Anybody can write anything there: sizes are bounded, nothing is followed
+but links between the graph's own nodes, and what does not fit is no setting.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 SETTINGS = ("lora", "lora_strength", "faceid_weight", "checkpoint", "seed", "prompt")
+LABELS = {name: name.replace("_", " ") for name in SETTINGS} | {  # for people
+    "lora": "LoRA",
+    "lora_strength": "LoRA strength",
+    "faceid_weight": "FaceID weight",
+}
 MAX_GRAPH = 1 << 20  # bytes
+MAX_BESIDE = 64 << 10  # bytes of the JSON beside a picture
 _MAX_CHUNKS, _MAX_NODES, _MAX_LINKS, _MAX_VALUE, _MAX_VALUES = 64, 2000, 32, 120, 4
 _MAX_SAMPLERS = 8
 _PLAIN = ("value", "seed", "noise_seed")  # what a node that only gives a value calls it
@@ -31,18 +37,35 @@ _FROM: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {  # setting -> node
     "checkpoint": (("CheckpointLoaderSimple", "CheckpointLoader", "UNETLoader"), ("ckpt_name", "unet_name")),
     "seed": (("KSampler", "KSamplerAdvanced", "SamplerCustom", "RandomNoise"), ("seed", "noise_seed")),
 }
+_CELL = {"lora": "lora_strength", "faceid_weight": "faceid_weight", "lora_file": "lora"}  # axis of a sweep -> setting
 
 Graph = dict[str, Any]
 
 
 def read_settings(path: Path) -> dict[str, str]:
-    """Those of SETTINGS that the file tells; {} for any other file. Never raises."""
+    """Those of SETTINGS that the file tells, and for the others the JSON beside it; {} where there are none. Never
+    raises."""
+    return settings_beside(path) | settings_of(_read(path, _graph_text))
+
+
+def settings_beside(path: Path) -> dict[str, str]:
+    """What a sweep has written beside its picture; {} for any other JSON."""
+    values = _parsed(_read(path.parent / f"{path.stem}.json", lambda file: file.read(MAX_BESIDE)))
+    cell = values.get("cell") if isinstance(values, dict) else None
+    if not isinstance(cell, dict):
+        return {}
+    found = {setting: _told({}, cell.get(axis)) for axis, setting in _CELL.items()}
+    found |= {name: _told({}, values.get(name)) for name in ("seed", "prompt")}
+    return {name: value for name, value in found.items() if value}
+
+
+def _read(path: Path, read: Callable[[BinaryIO], bytes]) -> bytes:
+    """b"" where there is no plain file, or it cannot be read."""
     try:
         with open(path, "rb", opener=lambda p, flags: os.open(p, flags | getattr(os, "O_NONBLOCK", 0))) as file:
-            text = _graph_text(file) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+            return read(file) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
     except (OSError, ValueError):
-        return {}
-    return settings_of(text)
+        return b""
 
 
 def settings_of(text: bytes) -> dict[str, str]:
@@ -78,11 +101,15 @@ def _international(rest: bytes) -> bytes:
     return rest[2:].split(b"\0", 2)[-1] if rest[:1] == b"\0" and rest[2:].count(b"\0") >= 2 else b""
 
 
-def _graph(text: bytes) -> Graph:
+def _parsed(text: bytes) -> object:
     try:
-        values = json.loads(text, parse_int=_whole) if text else None  # a number of a million digits takes minutes
+        return json.loads(text, parse_int=_whole) if text else None  # a number of a million digits takes minutes
     except (ValueError, RecursionError):
-        return {}
+        return None
+
+
+def _graph(text: bytes) -> Graph:
+    values = _parsed(text)
     if not isinstance(values, dict) or len(values) > _MAX_NODES:
         return {}
     nodes = {key: node for key, node in values.items() if isinstance(node, dict)}

@@ -106,12 +106,14 @@ def _fraction(x: float, a: float, b: float) -> float:
 
 @dataclass(frozen=True)
 class Tally:
-    """Some pictures together. A rate is a share, 0..1, and None where there is nothing to divide by."""
+    """Some pictures together, without those that are references themselves. A rate is a share, 0..1, and None where
+    there is nothing to divide by."""
 
     pictures: int
     accepted: int
     rejected: int
-    copies: int  # accepted or rejected, but nearer to a reference than the references are to one another
+    references: int  # pictures that are references themselves; nothing below counts them
+    copies: int  # accepted or rejected, but nearer to a reference than `calibration.copy_limit`
     drawn: int
     reasons: tuple[tuple[str, int], ...]  # kind of reason, most frequent first; of all that are not accepted
     similarity: Spread | None  # cosine, over the measurable ones
@@ -126,7 +128,7 @@ class Tally:
 
     @property
     def not_measurable(self) -> int:
-        return self.pictures - self.measurable
+        return self.pictures - self.measurable - self.references
 
     @property
     def rate(self) -> float | None:
@@ -141,13 +143,15 @@ class Tally:
 
 def tally(rows: Sequence[Row], second_low: float | None, style_good: float) -> Tally:
     """`second_low`: from which the second encoder accepts; None without one."""
+    pictures, rows = len(rows), [r for r in rows if not r.is_reference]
     reasons = Counter(kind_of(r.reason) for r in rows if not r.accepted)
     second = [r.second for r in rows if r.second is not None]
     style = [r.style for r in rows if r.style is not None]
     return Tally(
-        len(rows),
+        pictures,
         sum(r.accepted for r in rows),
         sum(r.measurable and not r.accepted for r in rows),
+        pictures - len(rows),
         sum(r.copy for r in rows),
         sum(r.drawn for r in rows),
         tuple(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))),

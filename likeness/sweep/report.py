@@ -141,7 +141,9 @@ def report(outcome: Outcome, about: Provenance, written: str = "") -> str:
     lines.append(f"{drawn} pictures of {len(outcome.plan.cells)} cells; the full grid has {grid} ({drawn / grid:.0%}).")
     copies = sum(row.copies for row in outcome.rows)
     if copies:
-        lines.append(f"{copies} picture(s) are nearer to a reference than the references are to one another: copies.")
+        lines.append(
+            f"{copies} picture(s) are so near to one reference that they are copies of it, or the reference itself."
+        )
     lost = drawn - sum(row.measurable for row in outcome.rows)
     if lost:
         lines.append(f"{lost} picture(s) could not be measured; they lower their cells and are not zero.")

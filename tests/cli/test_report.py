@@ -119,6 +119,13 @@ def test_a_folder_gives_json_and_a_page_and_an_answer_in_words(call: Call, tmp_p
     assert str(tmp_path) not in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
 
 
+def test_out_may_name_the_page(call: Call, tmp_path: Path) -> None:
+    code, out, _ = call("--threshold", "0.3", "--out", tmp_path / "page" / "mine.html")
+    assert code == 0 and sorted(p.name for p in (tmp_path / "page").iterdir()) == ["mine.html", "mine.json"]
+    assert (tmp_path / "page" / "mine.html").read_bytes().startswith(b"<!doctype html>")
+    assert told(tmp_path / "page" / "mine.json")["summary"]["accepted"] == 20 and "mine.html" in out
+
+
 def test_json_for_programs_is_what_the_file_has(call: Call, tmp_path: Path) -> None:
     code, out, _ = call("--json", "--threshold", "0.3")
     values = json.loads(out)

@@ -17,7 +17,7 @@ import torch
 from likeness import images
 
 from ..conftest import ROOT, load_folder
-from ..fakes import PIPELINE, FakeAnalyser, empty_picture, face_picture, make_face
+from ..fakes import PIPELINE, FakeAnalyser, empty_picture, face_picture, group_picture, make_face
 from ..unit.report_pictures import ADA, BEN, NeverDrawn, graph, save, with_text
 
 NAMES = (
@@ -112,6 +112,47 @@ def test_scores_are_not_measured_again(pack: SimpleNamespace, ada: Any, output: 
         run(pack, character=ada, images=batch(pixels[0]), scores=tuple(scores))
 
 
+@pytest.mark.parametrize(("scored_at", "reported_at"), [(0.95, 0.3), (0.05, 0.95)])
+def test_scores_of_another_threshold_are_refused(
+    pack: SimpleNamespace, ada: Any, output: Path, scored_at: float, reported_at: float
+) -> None:
+    pixels = [empty_picture(), face_picture(ADA, 5)]
+    judge = pack.scoring.judge_for(ada, FakeAnalyser(), threshold=scored_at, gate=NeverDrawn())
+    scores = pack.scoring.score_images([(f"image {i}", p) for i, p in enumerate(pixels)], FakeAnalyser(), judge)
+    with pytest.raises(pack.errors.LikenessError, match="same threshold") as refused:
+        run(pack, character=ada, scores=tuple(scores), threshold=reported_at)
+    text = str(refused.value)
+    assert text.startswith("Image 2 (index 1) came as") and f"from {reported_at:.3f} on" in text
+    assert f"{scored_at:.3f} (set by hand)" in text or f"similarity {scores[1].similarity:.3f}" in text
+    assert "connect the images alone" in text and not list(output.rglob("*.json"))
+    assert run(pack, character=ada, scores=tuple(scores), threshold=scored_at)["report"]
+
+
+def test_a_look_that_decided_is_no_contradiction(pack: SimpleNamespace, ada: Any, output: Path) -> None:
+    look = pack.scoring.Look("CCIP difference", 0.1, same=True)
+    face = pack.scoring.FaceScore(make_face(ADA), 0.01, "1.png", 0.01, "accepted", "", drawn=True, look=look)
+    scores = (pack.scoring.Score("x", "accepted", "", (face,), face),)
+    assert run(pack, character=ada, scores=scores, threshold=0.9)["consistency_rate"] == 1.0
+
+
+def test_a_style_without_pictures_is_refused(pack: SimpleNamespace, ada: Any, output: Path) -> None:
+    with pytest.raises(pack.errors.LikenessError, match="connect the images of these scores"):
+        run(pack, character=ada, scores=(pack.scoring.unreadable("x", "broken"),), style_model=object())
+
+
+def test_the_output_folder_itself_can_be_measured(pack: SimpleNamespace, ada: Any, output: Path) -> None:
+    save(output / "a.png", ADA, 9)
+    save(output / "run" / "b.png", ADA, 8)
+    values = told(run(pack, character=ada, folder=" . "))
+    assert [p["name"] for p in values["pictures"]] == ["a.png", "run/b.png"]
+    assert values["about"]["source"] == "output"
+
+
+def test_the_pictures_of_a_batch_are_counted_from_one(pack: SimpleNamespace, ada: Any, output: Path) -> None:
+    values = told(run(pack, character=ada, images=batch(face_picture(ADA, 5), face_picture(ADA, 6))))
+    assert [p["name"] for p in values["pictures"]] == ["image 1 (index 0)", "image 2 (index 1)"]
+
+
 def test_a_folder_below_output_is_grouped_by_what_comfyui_wrote(
     pack: SimpleNamespace, ada: Any, output: Path, analyser: FakeAnalyser
 ) -> None:
@@ -160,7 +201,7 @@ def test_an_interrupted_folder_goes_on_under_its_own_number(
     assert sorted(p.name for p in reports.iterdir()) == ["report_00001.html", "report_00001.json"]
 
 
-@pytest.mark.parametrize("folder", ["../elsewhere", "/etc", "run/../..", ".", "a\0b"])
+@pytest.mark.parametrize("folder", ["../elsewhere", "/etc", "run/../..", "..", "/", "a\0b"])
 def test_a_folder_outside_of_output_is_refused(pack: SimpleNamespace, ada: Any, output: Path, folder: str) -> None:
     with pytest.raises(pack.errors.PathError):
         run(pack, character=ada, folder=folder)
@@ -215,8 +256,15 @@ def test_the_style_of_the_references_is_compared(
 
     monkeypatch.setattr(pack.consistency_report, "PictureEncoder", Brightness)
     references = tuple(pack.profile.Reference(file=f"references/{i}.png") for i in range(3))
+    small = (24, 24, 12)  # left, top, size: a close-up would show no background
     for i in range(3):
-        save(tmp_path / "ada" / "references" / f"{i}.png", ADA, i)
-    character = replace(ada, folder=tmp_path / "ada", profile=ada.profile.model_copy(update={"references": references}))
-    out = run(pack, character=character, images=batch(face_picture(ADA, 5)), style_model=object())
+        path = save(tmp_path / "ada" / "references" / f"{i}.png", ADA, i)
+        path.write_bytes(images.encode_png(group_picture([(ADA, i, *small)])))
+    faces = tuple(pack.identity.ReferenceFace(f"references/{i}.png", 1.0, make_face(ADA, i, small)) for i in range(3))
+    profile = ada.profile.model_copy(update={"references": references})
+    character = replace(ada, folder=tmp_path / "ada", profile=profile, faces=faces)
+    pictures = batch(group_picture([(ADA, 5, 20, 20, 16)]), group_picture([(ADA, 6, 2, 2, 60)]))
+    out = run(pack, character=character, images=pictures, style_model=object())
+    assert [p.get("style") is None for p in told(out)["pictures"]] == [False, True], "the close-up has no match"
+    assert "1 picture has no background to compare" in out["report"]
     assert told(out)["summary"]["style"]["mean"] > 0.9 and "Background and style keep to Ada" in out["report"]

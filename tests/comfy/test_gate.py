@@ -14,7 +14,16 @@ import torch
 from ..conftest import ROOT, load_folder
 from ..fakes import make_face
 
-NAMES = ("nodes.gate", "nodes.pick_best", "nodes.selection", "likeness.scoring", "likeness.errors", "nodes.host")
+NAMES = (
+    "nodes.gate",
+    "nodes.pick_best",
+    "nodes.best_of_n",
+    "nodes.selection",
+    "likeness.best_of",
+    "likeness.scoring",
+    "likeness.errors",
+    "nodes.host",
+)
 BLOCK, PASS, PLACEHOLDER = "block downstream", "pass the best", "placeholder"
 MIXED = (0.2, 0.8, None, 0.6, 0.3)  # similarity of each picture; accepted from 0.5 on, None: no face
 
@@ -42,9 +51,11 @@ def batch(count: int) -> torch.Tensor:
 
 
 def run(node: Any, **inputs: Any) -> dict[str, Any]:
-    """Outputs by id."""
-    values = node.PREPARE_CLASS_CLONE({"hidden_inputs": {}}).execute(**inputs).args
-    return {output.id: value for output, value in zip(node.GET_SCHEMA().outputs, values, strict=True)}
+    """Outputs by id. What the node says stays in the history, too."""
+    out = node.PREPARE_CLASS_CLONE({"hidden_inputs": {}}).execute(**inputs)
+    named = {output.id: value for output, value in zip(node.GET_SCHEMA().outputs, out.args, strict=True)}
+    assert out.ui == {"text": [named["report"]]}
+    return named
 
 
 def gate(pack: SimpleNamespace, similarities: tuple[float | None, ...], **options: Any) -> dict[str, Any]:
@@ -155,7 +166,7 @@ def test_the_best_can_pass_and_the_report_says_that_it_was_refused(pack: SimpleN
     assert which(out["accepted"]) == [2] and out["accepted_indices"] == "2" and len(out["accepted_masks"]) == 1
     assert which(out["rejected"]) == [0] and out["rejected_indices"] == "0", "a picture is in one output only"
     assert (out["accepted_count"], out["rejected_count"]) == (0, 2), "it counts as what it is"
-    assert "the best one, 2, was passed although it is rejected" in out["report"]
+    assert "the best one, image 3 (index 2), was passed although it is rejected" in out["report"]
     out = gate(pack, (None, None), when_empty=PASS)
     assert which(out["accepted"]) == [0] and is_blocked(out["rejected"]) and which(out["not_measurable"]) == [1]
     assert "although it is not measurable" in out["report"]
@@ -194,6 +205,31 @@ def test_an_output_without_its_input_tells_the_node_that_uses_it(pack: SimpleNam
     out = gate(pack, MIXED)
     assert "connect its latents input" in out["accepted_latents"].message
     assert "connect its masks input" in out["rejected_masks"].message
+
+
+def test_pictures_are_counted_from_one_and_outputs_from_zero(pack: SimpleNamespace) -> None:
+    out = gate(pack, MIXED)
+    starts = [line.split(":")[0] for line in out["report"].splitlines()[1:]]
+    assert starts == [f"image {i + 1} (index {i})" for i in range(5)] and out["accepted_indices"] == "1,3"
+    assert pick(pack, MIXED)["report"].startswith("image 2 (index 1): accepted")
+    assert pick(pack, MIXED)["indices"] == "1"
+
+
+def test_the_counts_say_in_words_what_they_do(pack: SimpleNamespace) -> None:
+    """A picture that passes as the best keeps its own verdict in the counts, and only the accepted output has it."""
+    told = {output.id: output.tooltip for output in pack.gate.LikenessGate.GET_SCHEMA().outputs}
+    for name in ("accepted", "rejected", "not_measurable"):
+        assert "the picture that passes still counts by its own verdict" in told[f"{name}_count"]
+    assert "pass the best gives the best of the others" in told["accepted"]
+    assert "is in the accepted output instead" in told["rejected"] and "instead" in told["not_measurable"]
+    assert not any("does not count" in text for text in told.values())
+
+
+def test_what_best_of_n_found_stays_in_the_history(pack: SimpleNamespace) -> None:
+    best = pack.best_of.BestOf(1, 1).add(7, [(scores(pack, (0.8,))[0], torch.zeros(8, 8, 3))])
+    judge = SimpleNamespace(notes=lambda: ["Accepted from 0.500 on."])
+    ran = pack.best_of_n.Run(best, None, "5", "1", ["2", 0], 7, None, judge, BLOCK).outcome(torch.zeros(1, 8, 8, 3))
+    assert ran.ui == {"text": [ran.args[4]]} and "1 accepted after 1 attempt" in ran.args[4]
 
 
 def pick(pack: SimpleNamespace, similarities: tuple[float | None, ...], **options: Any) -> dict[str, Any]:

@@ -46,6 +46,11 @@ class Drawn:
         self.shown["report"] = shows_text(self.nodes, [self.best, 4])
         self.save = node_of(self.nodes, "SaveImage")
 
+    def history(self) -> list[str]:
+        """The texts of Best of N and of the steps that it has added."""
+        own = [told for node, told in self.result.outputs.items() if node.split(".")[0] == self.best]
+        return [text for told in own for text in told.get("text", [])]
+
     def run(self, server: Running) -> dict[str, Any]:
         self.result: Result = server.run(self.nodes)
         told = {name: self.result.outputs[node]["text"][0] for name, node in self.shown.items()}
@@ -91,6 +96,7 @@ def test_it_stops_as_soon_as_enough_are_accepted(
     drawn = Drawn(character, wanted, 8, threshold=between)
     told = drawn.run(server)
     assert int(told["attempts"]) == last + 1 < 8
+    assert told["report"] in drawn.history(), "what was found is in the history, not only shown in passing"
     seeds = [int(s) - FIRST for s in told["seeds"].split(",")]
     assert sorted(seeds) == accepted(similarities, between)[:wanted]
     assert [similarities[s] for s in seeds] == sorted((similarities[s] for s in seeds), reverse=True)
@@ -250,3 +256,5 @@ def test_gate_and_pick_best_without_anything_to_give_succeed(server: Running, ch
     expected = 0 if when_empty == "block downstream" else 1
     assert [len(result.outputs.get(save, {}).get("images", [])) for save in saves] == [expected] * 2
     assert result.outputs[count]["text"] == ["0"]
+    assert "No picture was accepted" in result.outputs[gate]["text"][0]
+    assert "No picture is accepted" in result.outputs[pick]["text"][0]

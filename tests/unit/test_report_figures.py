@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 
 import pytest
 
 from likeness.errors import LikenessError
+from likeness.hand_set import HandSet
+from likeness.report.document import to_json
 from likeness.report.folder import LeftOut
 from likeness.report.groups import group_values, parse_groupings
 from likeness.report.measure import Measured
 from likeness.report.settings import settings_of
 from likeness.report.statistics import Spread, histogram, kind_of, pose_of, spread_of, tally, welch, wilson
-from likeness.report.words import advice, contest, headline
+from likeness.report.words import RULE, advice, contest, headline, plus_minus
 
 from .report_pictures import graph, report_of, row
 
@@ -77,6 +80,33 @@ def test_a_tally_counts_what_is_not_measurable_apart() -> None:
     assert t.rate == pytest.approx(2 / 3)
     assert t.similarity is not None and t.similarity.count == 3 and t.similarity.mean == pytest.approx(1.7 / 3)
     assert dict(t.reasons) == {"less alike than the band asks for": 1, "the face is small": 1}
+
+
+def test_a_picture_that_is_a_reference_counts_in_no_figure_and_stays_listed() -> None:
+    itself = row("itself.png", 0.95, nearest="references/1.png", nearest_similarity=0.999, copy=True, style=0.9)
+    copies = row("copy.png", 0.9, nearest="references/1.png", nearest_similarity=0.96, copy=True)
+    t = tally([row(similarity=0.6), row(similarity=0.2), itself, copies], None, 0.7)
+    assert (t.pictures, t.references, t.accepted, t.rejected, t.not_measurable, t.copies) == (4, 1, 2, 1, 0, 1)
+    assert t.style is None and t.similarity is not None and t.similarity.high == 0.9
+    report = report_of(Measured((row("a.png", 0.6), itself, copies)), "folder")
+    assert [r.name for r in (*report.worst, *report.best)] == ["a.png", "copy.png"] and len(report.rows) == 3
+    assert sum(n for _, n in histogram(r.similarity for r in report.counted)) == 2
+    assert report.tables[0].groups[0].similarities == (0.6, 0.9)
+    assert "1 picture is a reference itself: left out of all figures." in advice(report)
+
+
+def test_only_copies_ask_for_lower_strengths() -> None:
+    itself = {"nearest_similarity": 1.0, "copy": True}
+    told = advice(report_of(Measured((row("a.png", 0.9, **itself), row("b.png", 0.6)))))
+    assert not any("lower the strength" in s for s in told)
+    (said,) = [s for s in advice(report_of(Measured((row("a.png", 0.9, copy=True), row("b.png"))))) if "lower" in s]
+    assert said.startswith("1 picture is nearer to one reference (above 0.")
+
+
+def test_nothing_but_references_has_no_rate() -> None:
+    report = report_of(Measured(tuple(row(f"{i}.png", 0.9, nearest_similarity=1.0) for i in range(3))))
+    assert headline(report) == "3 pictures, all of them references themselves, so there is no consistency rate."
+    assert not any("left out" in s for s in advice(report))
 
 
 def test_nothing_measurable_has_no_rate_and_no_mean() -> None:
@@ -183,6 +213,73 @@ def test_one_group_and_no_measurable_group_are_said() -> None:
     assert contest(none) == "By folder nothing could be measured."
 
 
+def test_pictures_without_a_setting_are_never_ranked() -> None:
+    rows = [*many("a", 0.5), *many("b", 0.9)]
+    read = {"a": {"lora": "a.safetensors"}}
+    report = report_of(Measured(tuple(rows)), "lora", read=lambda name: read.get(name[0], {}))  # type: ignore[arg-type]
+    (table,) = report.tables
+    assert [g.value for g in table.groups] == ["a.safetensors"] and [g.value for g in table.listed][1] == "(none)"
+    told = contest(table)
+    assert "Second" not in told and told.endswith("20 pictures are in no group: none says which LoRA.")
+    (blank,) = report_of(Measured(tuple(rows)), "lora").tables  # type: ignore[arg-type]
+    assert contest(blank) == "No picture says which LoRA."
+    (odd,) = report_of(Measured(tuple(rows)), r"epoch=-(\d)").tables  # type: ignore[arg-type]
+    assert contest(odd) == "No picture matches the pattern of epoch."
+    values = json.loads(to_json(report, []))["groups"]["lora"]
+    assert [g["value"] for g in values["ranking"]] == ["a.safetensors"] and values["in_no_group"]["pictures"] == 20
+
+
+def test_a_folder_that_is_called_none_is_a_group() -> None:
+    (table,) = report_of(Measured((row("(none)/1.png"),)), "folder").tables
+    assert [g.value for g in table.groups] == ["(none)"] and table.unknown is None
+
+
+def test_the_rule_of_the_ranking_is_said_where_there_is_one() -> None:
+    two = report_of(Measured((*many("a", 0.7), *many("b", 0.6))), "folder")  # type: ignore[arg-type]
+    assert RULE in advice(two) and "fewer than 5 measurable pictures come last" in RULE
+    assert RULE not in advice(report_of(Measured(tuple(many("a", 0.7))), "folder"))  # type: ignore[arg-type]
+
+
+def test_one_value_has_no_spread() -> None:
+    one, two = spread_of([0.5]), spread_of([0.5, 0.5])
+    assert one is not None and plus_minus(one) == "0.500"
+    assert two is not None and plus_minus(two) == "0.500 ± 0.000"
+    assert "±" not in headline(report_of(Measured((row(),))))
+
+
+def test_a_single_picture_is_spoken_of_as_one() -> None:
+    rows = (row("a.png", 0.41, copy=True), row("b.png", 0.2, nearest_similarity=1.0))
+    report = report_of(Measured(rows, (LeftOut("x.png", "broken"),), ("a.png",)))
+    text = " ".join([headline(report), *advice(report)])
+    assert "1 pictures" not in text and "1 files" not in text
+    assert "1 picture is a link to a file outside the folder; it counts." in text
+    assert "1 picture lies within" in text and "1 file or folder is not in the figures" in text
+
+
+def test_a_low_rate_is_told_in_numbers() -> None:
+    rows = tuple(row(f"{i}.png", 0.6 if i % 3 else 0.1) for i in range(30))
+    text = " ".join(advice(report_of(Measured(rows))))
+    assert "Many pictures" not in text and "10 of 30 pictures that could be measured are rejected" in text
+
+
+def test_a_threshold_by_hand_is_compared_with_the_calibrated_one() -> None:
+    report = report_of(Measured(tuple(row(f"{i}.png", i / 10) for i in range(10))))
+    by_hand = replace(report, about=replace(report.about, hand_set=HandSet(0.4, 0.2, 0.25)))
+    assert "calibrated is 0.200: 8 of 10 accepted instead of 6." in " ".join(advice(by_hand))
+    assert json.loads(to_json(by_hand, []))["about"]["hand_set"]["calibrated"] == 0.2
+
+
+def test_pictures_without_background_are_told_apart_from_the_style() -> None:
+    rows = (row("a.png", style=0.8), row("b.png", style=None))
+    report = report_of(Measured(rows))
+    assert not any("background" in s for s in advice(report)), "no style was asked for"
+    text = " ".join(advice(replace(report, about=replace(report.about, style="Ada"))))
+    assert "1 of 1 picture from 0.70 on" in text and "1 picture has no background to compare" in text
+    none = report_of(Measured((row("b.png"),)))
+    text = " ".join(advice(replace(none, about=replace(none.about, style="Ada"))))
+    assert "1 picture has no background to compare" in text and "keep to" not in text
+
+
 def test_the_worst_and_the_best_do_not_overlap() -> None:
     report = report_of(Measured(tuple(row(f"{i}.png", i / 10) for i in range(5))), top=12)
     assert [r.name for r in report.worst] == ["0.png", "1.png", "2.png"]
@@ -206,7 +303,7 @@ def test_copies_and_weak_profiles_are_named() -> None:
     rows = [row(f"{i}.png", 0.8, copy=True) for i in range(6)]
     rows += [row(f"p{i}.png", 0.5, yaw=0.5) for i in range(6)]
     said = " ".join(advice(report_of(Measured(tuple(rows)))))
-    assert "6 pictures are nearer to one reference" in said
+    assert "6 pictures are nearer to one reference (above 0." in said
     assert "Faces in profile are 0.30 less alike" in said
 
 

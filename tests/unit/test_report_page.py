@@ -18,9 +18,10 @@ from PIL import Image
 
 from likeness import images
 from likeness.errors import LikenessError
+from likeness.hand_set import HandSet
 from likeness.report.chart import chart
 from likeness.report.document import Report, to_json
-from likeness.report.finish import files_for, pictures_below, pictures_of, save
+from likeness.report.finish import Files, files_for, pictures_below, pictures_of, save
 from likeness.report.folder import LeftOut
 from likeness.report.journal import Journal
 from likeness.report.measure import Measured, measure_folder
@@ -195,13 +196,58 @@ def test_the_json_has_sorted_keys_no_path_and_no_embedding(tmp_path: Path) -> No
 
 def test_both_files_are_written_with_thumbnails(tmp_path: Path) -> None:
     for i in range(3):
-        save_picture(tmp_path / "in" / f"{i}.png", ADA, i)
+        save_picture(tmp_path / "in" / f"{i}.png", ADA, i + 5)
     report = report_of(measure_folder(tmp_path / "in", measures()))
     (tmp_path / "in" / "0.png").unlink()
     files = files_for(tmp_path / "out" / "report.json")
     save(report, files, pictures_below(tmp_path / "in"))
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
     assert files.html.read_text(encoding="utf-8").count("data:image/jpeg") == 2
+
+
+def test_a_page_says_what_is_a_reference_what_a_copy_and_which_verdict_the_extremes_have() -> None:
+    itself = row("0.png", 0.9, nearest="references/1.png", nearest_similarity=1.0)
+    rows = (itself, row("1.png", 0.8, copy=True, nearest="references/2.png"), *some(6).rows)
+    text = " ".join(Reader(page(report_of(Measured(rows), "folder"))).text)
+    assert "references/1.png itself: left out of the figures" in text and "a copy of references/2.png?" in text
+    assert "1 reference itself, left out" in text
+    assert "Least alike By similarity alone, whatever the verdict: 1 accepted, 3 rejected." in text
+    assert "Most alike By similarity alone, whatever the verdict: 3 accepted." in text
+    assert "Groups are ranked by consistency rate" in text
+
+
+def test_a_page_puts_pictures_without_a_group_last() -> None:
+    told = page(report_of(some(12), r"which=a/(\d)"))
+    table = told[told.index("By which") :]
+    assert table.index("<td>0</td>") < table.index("<td>(none)</td>")
+
+
+def test_the_tables_of_groups_are_as_wide_as_the_page() -> None:
+    """With the second face model and a style there are ten columns; they may wrap, so that none is cut off."""
+    rows = tuple(row(f"{'ab'[i % 2]}/{i}.png", 0.5, second=0.4, style=0.7) for i in range(12))
+    told = page(report_of(Measured(rows), "folder"))
+    assert '<table class="groups"' in told and "table.groups th,table.groups td{" in told
+    rule = told[told.index("table.groups th,table.groups td{") :]
+    assert "white-space:normal" in rule[: rule.index("}")]
+
+
+def test_one_picture_has_no_spread_on_the_page() -> None:
+    told = page(report_of(Measured((row(second=0.4),)), "folder"))
+    assert "± 0.000" not in told and "±" not in told.replace("± profile", "")
+
+
+def test_a_page_names_the_calibrated_threshold_beside_one_by_hand() -> None:
+    report = report_of(some())
+    report = replace(report, about=replace(report.about, hand_set=HandSet(0.4, 0.275, 0.25)))
+    assert "0.400 (set by hand; calibrated 0.275)" in page(report)
+
+
+def test_a_name_for_the_page_alone_is_no_name_for_the_json() -> None:
+    assert files_for(Path("x/r.html")) == Files(Path("x/r.json"), Path("x/r.html"))
+    assert files_for(Path("r.HTM")) == Files(Path("r.json"), Path("r.HTM"))
+    for out, html in (("r.html", "p.html"), ("r.json", "p.json")):
+        with pytest.raises(LikenessError, match=r"ends with \.json"):
+            files_for(Path(out), Path(html))
 
 
 def test_the_page_lies_beside_the_json_unless_told() -> None:

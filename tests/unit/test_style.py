@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from likeness.character import open_character
+from likeness.character import Character, open_character
 from likeness.errors import FaceError, ModelMissingError
 from likeness.faces.face import Face
 from likeness.images import RGB8, encode_png
@@ -21,6 +21,7 @@ from likeness.style import (
     CLIP_STD,
     STYLE_GOOD,
     OnnxImageEmbedder,
+    background,
     style_of,
     style_of_character,
     style_of_folder,
@@ -127,8 +128,41 @@ def test_the_faces_of_a_folders_pictures_are_looked_for(tmp_path: Path) -> None:
     assert seen == [(90, 90, 3)]
 
 
+def test_a_close_up_has_no_background_to_compare() -> None:
+    picture, close, wide = plain(RED, 100), face_at(3, 3, 97, 97), face_at(30, 30, 70, 70)
+    assert background(picture, [close]) is None and background(picture, [wide]) is not None
+    assert background(picture, [face_at(22, 22, 68, 68)]) is not None, "its grown box covers 83 % of the picture"
+    assert background(picture, [face_at(22, 22, 69, 69)]) is None, "and this one 87 %"
+    assert background(picture, []) is picture
+
+
+def test_a_close_up_matches_nothing_and_the_frames_beside_it_keep_their_matches() -> None:
+    encoder = MeanColour()
+    match = style_of("red", encoder, [lambda: (plain(RED), ())])
+    seen = len(encoder.shown)
+    close, bare = (plain(GREEN, 100), [face_at(3, 3, 97, 97)]), (plain(RED, 100), [])
+    assert match.match(*close) is None and len(encoder.shown) == seen, "the encoder is not asked"
+    assert match.match_many([close, bare, close]) == [None, pytest.approx(1, abs=1e-6), None]
+
+
+def test_close_ups_do_not_count_in_a_style() -> None:
+    close = (plain(GREEN, 100), [face_at(3, 3, 97, 97)])
+    match = style_of("red", MeanColour(), [lambda: close, lambda: (plain(RED), ())])
+    assert match.pictures == 1 and match.match(plain(RED), []) == pytest.approx(1, abs=1e-6)
+    (note,) = match.notes
+    assert note.startswith("1 picture of the style has no background to compare")
+    with pytest.raises(FaceError, match="2 pictures of the style have no background to compare"):
+        style_of("green", MeanColour(), [lambda: close, lambda: close])
+
+
+def from_afar(character: Character) -> Character:
+    """The same with faces of 16 px in pictures of 64."""
+    faces = [replace(r, face=replace(r.face, box=np.array([20, 20, 36, 36], np.float32))) for r in character.faces]
+    return replace(character, faces=tuple(faces))
+
+
 def test_a_characters_style_leaves_out_the_faces_that_are_stored(ada: Library, analyser: FakeAnalyser) -> None:
-    encoder, character = MeanColour(), open_character(ada, "ada")
+    encoder, character = MeanColour(), from_afar(open_character(ada, "ada"))
     match = style_of_character(character, encoder)
     assert match.pictures == 3
     assert all((p[20, 20] == p[40, 40]).all() for p in encoder.shown)  # inside the face, now one colour
@@ -194,4 +228,10 @@ def test_of_tokens_the_first_one_is_the_pictures_vector(model: Path) -> None:
 def test_what_is_no_image_encoder_is_refused_by_name(model: Path, content: bytes) -> None:
     model.write_bytes(content)
     with pytest.raises(ModelMissingError, match=r"vit\.onnx is not"):
+        OnnxImageEmbedder(model, "cpu")
+
+
+def test_a_face_recogniser_is_refused_as_an_image_encoder(model: Path) -> None:
+    model.write_bytes(channel_means(112))
+    with pytest.raises(ModelMissingError, match=r"vit\.onnx is a face recogniser, since its input is 112 px wide"):
         OnnxImageEmbedder(model, "cpu")

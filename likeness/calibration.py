@@ -38,7 +38,11 @@ UNCALIBRATED = 0.35  # between strangers (p99.9 .24 to .29) and the lowest leave
 COPY_MARGIN = 0.02
 COPY_FLOOR = 0.90  # with one reference there is no pair to go by
 COPY_CEILING = 0.94  # saved again, scaled or mirrored a picture keeps .96 to .99
+SAME_SHOT = 0.97  # two references from here on are one picture in two files; two of one moment have .94 to .97
 PAIR_SPREAD = 0.12  # standard deviation of the cosines of two photos of one person (mean .59)
+# Another character's centroid from which it is this one under another name: strangers' photos reach .30 to .34,
+# one more photo of the person .45 and more.
+SAME_PERSON = 0.45
 NEAR_TWIN = 0.30  # another character's centroid as near as that is worth a sentence
 
 
@@ -88,10 +92,14 @@ def stored_calibration(character: Character) -> Calibration | None:
 
 
 def reference_digest(character: Character) -> str:
-    """16 hex digits of a sha256; changes with the files, weights or embeddings that the band rests on."""
-    h = hashlib.sha256()
-    for r in character.used:
-        h.update(f"{r.file}\0{r.weight!r}\0".encode() + np.round(r.face.normed, 3).tobytes())
+    """16 hex digits of a sha256; changes with the files, weights or embeddings that the band rests on.
+
+    Not with their order, nor with all weights alike. Of an embedding the signs count: they stay where another runtime
+    gives the last digits otherwise.
+    """
+    h, total = hashlib.sha256(), sum(r.weight for r in character.used)
+    for r in sorted(character.used, key=lambda r: r.file):
+        h.update(f"{r.file}\0{r.weight / total:.6f}\0".encode() + np.packbits(r.face.embedding > 0).tobytes())
     return h.hexdigest()[:16]
 
 
@@ -116,11 +124,20 @@ def copy_limit(character: Character) -> float:
     """
     vectors = np.stack([r.face.normed for r in character.used])
     pairs = (vectors @ vectors.T)[np.triu_indices(len(vectors), 1)]
-    different = pairs[pairs < 0.999]  # the same picture listed twice says nothing
+    different = pairs[pairs < SAME_SHOT]  # one picture in two files says nothing
     if not len(different):
         return COPY_FLOOR
     usual = min(float(different.mean()) + 3 * PAIR_SPREAD, COPY_CEILING)
-    return max(float(different.max()) + COPY_MARGIN, usual)
+    return min(max(float(different.max()) + COPY_MARGIN, usual), SAME_SHOT)
+
+
+def distinct(references: Sequence[ReferenceFace]) -> list[ReferenceFace]:
+    """The used references without those that are copies of one before them."""
+    kept: list[ReferenceFace] = []
+    for r in references:
+        if r.weight > 0 and all(cosine(r.face.embedding, k.face.embedding) < SAME_SHOT for k in kept):
+            kept.append(r)
+    return kept
 
 
 def strangers(vector: Vector, count: int = STRANGERS) -> Vector:
@@ -172,15 +189,16 @@ def calibrate(character: Character, rivals: Sequence[Rival]) -> Calibration:
     faces are no impostors. FaceError below three references, when their recogniser is unknown, and when they do not
     agree well enough to be told from strangers.
     """
-    used = character.used
-    if len(used) < MIN_REFERENCES:
+    used, own = character.used, distinct(character.used)
+    if len(own) < MIN_REFERENCES:
+        copies = f", {len(used) - len(own)} of them nearly the same picture as another" if len(own) < len(used) else ""
         raise FaceError(
-            f"{character.profile.name} has {len(used)} usable reference(s) under this face model; calibrating needs "
-            f"{MIN_REFERENCES}, better 5: add photos that show the face."
+            f"{character.profile.name} has {len(used)} usable reference(s) under this face model{copies}; calibrating "
+            f"needs {MIN_REFERENCES} different ones, better 5: add photos that show the face."
         )
     if character.pipeline is None or not character.pipeline.recogniser:
         raise FaceError(f"It is unknown which face model made the faces of {character.profile.name}: create it anew.")
-    centroid, genuine = identity_of(used).vector, leave_one_out(used)
+    centroid, genuine = identity_of(used).vector, leave_one_out(own)
     mean, spread = fmean(genuine), _spread(genuine)
     others = [r for r in rivals if not _is_same(r, centroid, mean - spread)]
     theirs = np.array([cosine(face, centroid) for rival in others for face in rival.faces])
@@ -230,11 +248,13 @@ def _threshold(genuine: NormalDist, impostor: NormalDist, theirs: Vector) -> flo
     """Where equally large shares of both are on the wrong side, but above what strangers and others reach."""
     equal = (genuine.mean * impostor.stdev + impostor.mean * genuine.stdev) / (genuine.stdev + impostor.stdev)
     highest = float(theirs.max()) + COPY_MARGIN if len(theirs) else -1.0
-    return max(equal, impostor.inv_cdf(1 - FALSE_ACCEPT), highest)
+    # A look-alike does not shut the character's own pictures out: two in a hundred at most.
+    bearable = min(highest, genuine.mean - 2 * genuine.stdev)
+    return max(equal, impostor.inv_cdf(1 - FALSE_ACCEPT), bearable)
 
 
 def _is_same(rival: Rival, centroid: Vector, low: float) -> bool:
-    return cosine(rival.centroid, centroid) >= low
+    return cosine(rival.centroid, centroid) >= min(low, SAME_PERSON)
 
 
 def _short(value: float) -> float:

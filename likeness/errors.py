@@ -27,6 +27,11 @@ def quoted(text: object, limit: int = 80) -> str:
     return shown if len(shown) <= limit + 2 else f"{shown[:limit]}...'"
 
 
+def printable(text: str) -> str:
+    """One line that a terminal can show: what is unprintable in a file's name stands as code."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class LikenessError(Exception):
     """Base of every error that Likeness raises on purpose."""
 

@@ -256,6 +256,15 @@ class Calibration(_Value):
     date: Line  # ISO 8601
     tool: Line = ""
 
+    @model_validator(mode="after")
+    def _between(self) -> Calibration:
+        if not self.impostor_mean < self.threshold < self.genuine_mean:
+            raise ValueError(
+                f"threshold {self.threshold} is not between strangers ({self.impostor_mean}) and the character "
+                f"({self.genuine_mean}): calibrate again"
+            )
+        return self
+
 
 class Profile(_Value):
     """One character."""

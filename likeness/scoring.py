@@ -15,7 +15,7 @@ import numpy as np
 
 from .calibration import Band, band_of, copy_limit
 from .character import Character, with_encoder
-from .errors import LikenessError
+from .errors import LikenessError, printable
 from .faces.drawn import gate_for
 from .faces.face import Analyser, Face, Vector, choose, cosine, normalise, place
 from .faces.stream import analyse_many
@@ -24,6 +24,7 @@ from .measurable import DRAWN, Gate, Limits, limits_for, why_not_measurable
 
 Verdict = Literal["accepted", "rejected", "not measurable"]
 SAME_PICTURE = 0.995  # cosine of one picture to itself, decoded from another file
+SAME_ENCODER = 0.5  # mean cosine of one face under two encoders; of independent ones it is near 0
 BACKGROUND = 0.5  # of the widest face that can be judged
 VERDICTS: tuple[Verdict, ...] = ("accepted", "rejected", "not measurable")
 
@@ -103,8 +104,9 @@ class Score:
 
     @property
     def similarity(self) -> float | None:
-        """Cosine of the chosen face to the centroid, -1..1; None where nothing could be measured."""
-        return self.chosen.similarity if self.chosen is not None and self.chosen.measurable else None
+        """Cosine of the chosen face to the centroid, -1..1; None where nothing could be measured, or looks decided."""
+        c = self.chosen
+        return c.similarity if c is not None and c.measurable and (c.look is None or c.look.same is None) else None
 
     @property
     def is_reference(self) -> bool:
@@ -284,6 +286,8 @@ def judge_for(
     _ = measured.identity  # says which references gave no face
     gate = (gate or gate_for(engine)).for_references([r.face for r in measured.used])
     seen = None if second is None else with_encoder(character, second)
+    if seen is not None and second is not None:
+        _check_independent(measured, seen, engine, second)
     steered = character.pipeline is not None and character.pipeline.recogniser == engine.pipeline.recogniser
     return Judge(
         measured,
@@ -299,6 +303,20 @@ def judge_for(
         None if seen is None else band_of(seen),
         look,
     )
+
+
+def _check_independent(one: Character, two: Character, engine: Analyser, second: Analyser) -> None:
+    """LikenessError where two encoders put the same face at the same place: one file in two wrappings."""
+    if one.faces is two.faces:  # an embedding of an unknown model, which is taken as it is
+        return
+    theirs = {r.file: r.face for r in two.used}
+    pairs = [(r.face, theirs[r.file]) for r in one.used if r.file in theirs]
+    near = [cosine(a.embedding, b.embedding) for a, b in pairs if a.embedding.shape == b.embedding.shape]
+    if near and fmean(near) > SAME_ENCODER:
+        raise LikenessError(
+            f"The second face model {second.pipeline.pack} gives the same embeddings as {engine.pipeline.pack} (cosine "
+            f"{fmean(near):.2f}), so it is no independent figure: choose another one, or none."
+        )
 
 
 def score_images(
@@ -336,7 +354,7 @@ def consistency_rate(scores: Sequence[Score]) -> float | None:
 
 def summary(scores: Sequence[Score]) -> str:
     """One line a picture and closing lines, for people."""
-    lines = [f"{s.name}: {describe(s)}" for s in scores]
+    lines = [f"{printable(s.name)}: {describe(s)}" for s in scores]
     mean = mean_similarity(scores)
     count = sum(s.similarity is not None for s in scores)
     total = "no picture could be measured" if mean is None else f"mean {mean:.3f} over {count} of {len(scores)}"

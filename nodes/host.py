@@ -21,13 +21,14 @@ import torch
 from ..likeness import images
 from ..likeness.assets import find_listed
 from ..likeness.character import Character, state_digest
-from ..likeness.errors import ModelMissingError
+from ..likeness.errors import LikenessError, ModelMissingError
 from ..likeness.faces.cache import CachedAnalyser, EmbeddingCache
 from ..likeness.faces.drawn import DrawnGate, gate_for
 from ..likeness.faces.packs import FacePack, choose_second, find_pack, find_packs
 from ..likeness.hashes import FileHashes
 from ..likeness.library import Library
 from ..likeness.lora_versions import Shelf
+from ..likeness.paths import contained
 
 if TYPE_CHECKING:
     from ..likeness.scoring import LookMeasure
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 BACKENDS = ("likeness", "insightface")
+_STRIP = 1_000_000  # pixels that are converted at once
 _FOLDERS = ("characters", "ipadapter", "insightface", "ccip", "yunet")  # ours, or registered by other packs too
 FACE_FILES = "face_embeddings"
 _hashes: list[FileHashes] = []  # at most one
@@ -68,6 +70,20 @@ def face_folder(form: str) -> Path:
 def output_folder() -> Path:
     """Where ComfyUI puts what graphs make."""
     return Path(folder_paths.get_output_directory())
+
+
+def media_folder(name: str) -> Path:
+    """A folder below ComfyUI's input or output folder, or below the one that a leading "input/" or "output/" names.
+
+    LikenessError where there is none.
+    """
+    roots = {"input": Path(folder_paths.get_input_directory()), "output": output_folder()}
+    first, _, rest = name.strip().strip("/").partition("/")
+    places = [(roots[first], rest)] if first in roots and rest else [(root, name.strip()) for root in roots.values()]
+    found = [path for path in (contained(root, *below.split("/")) for root, below in places) if path.is_dir()]
+    if not found:
+        raise LikenessError(f"There is no folder {name!r} below ComfyUI's input or output folder: check its name.")
+    return found[0]
 
 
 def library() -> Library:
@@ -180,7 +196,7 @@ def analyser(pack_name: str = "", provider: str = "cpu", backend: str = BACKENDS
         while len(_analysers) > 1:
             _analysers.pop(next(iter(_analysers)))
         kind = OnnxAnalyser if backend == BACKENDS[0] else InsightFaceAnalyser
-        _analysers[key] = CachedAnalyser(kind(pack, provider), cache)
+        _analysers[key] = CachedAnalyser(kind(pack, provider), cache, stop_if_interrupted)
     return _analysers[key]
 
 
@@ -217,7 +233,28 @@ def second_analyser(pack_name: str, first: str, provider: str = "cpu") -> Cached
 
 def to_pixels(batch: torch.Tensor) -> list[images.RGB8]:
     """IMAGE float [B, H, W, C] -> B pictures uint8 [H, W, 3]."""
-    return [images.from_float(image.float().cpu().numpy()) for image in batch]
+    return [_pixels(image) for image in batch]
+
+
+def _pixels(image: torch.Tensor) -> images.RGB8:
+    """In strips, because a large picture takes seconds and the user may stop."""
+    height, width = image.shape[:2]
+    rows = max(_STRIP // max(width, 1), 1) if height * width <= images.MAX_PIXELS else height
+    strips = []
+    for top in range(0, max(height, 1), rows):
+        stop_if_interrupted()
+        strips.append(images.from_float(image[top : top + rows].float().cpu().numpy()))
+    return strips[0] if len(strips) == 1 else np.concatenate(strips)
+
+
+def to_layers(batch: torch.Tensor) -> list[images.Layers]:
+    """IMAGE float [B, H, W, C] -> B pictures; a fourth channel is their opacity."""
+    return [images.layers_from_float(image.float().cpu().numpy()) for image in batch]
+
+
+def to_alpha(batch: torch.Tensor) -> list[images.A8]:
+    """MASK float [B, H, W] or [H, W] -> uint8 [H, W] each, 255 where the mask is 1."""
+    return [images.alpha_from_float(m.float().cpu().numpy()) for m in batch.reshape(-1, *batch.shape[-2:])]
 
 
 def to_image(pictures: list[images.RGB8]) -> torch.Tensor:

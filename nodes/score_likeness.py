@@ -64,7 +64,11 @@ class ScoreLikeness(io.ComfyNode):
         engine, judge = judge_of(character, **options)
         named = [(numbered(i), pixels) for i, pixels in enumerate(host.to_pixels(images))]
         scores = score_images(named, engine, judge, host.progress(len(named)), host.stop_if_interrupted)
-        preview = host.to_image([render.labelled(p, s) for (_, p), s in zip(named, scores, strict=True)])
+        preview = (
+            images
+            if not named
+            else host.to_image([render.labelled(p, s) for (_, p), s in zip(named, scores, strict=True)])
+        )
         mean, rate = mean_similarity(scores), consistency_rate(scores)
         notes = [*judge.notes(), *notes_on(judge, scores)]
         report = "\n".join([summary(scores), *notes, f"Face model: {describe_engine(engine)}"])

@@ -15,6 +15,7 @@ from PIL import Image
 from likeness import images
 from likeness.cli import graphs
 from likeness.cli.graphs_score import best_of_n
+from likeness.cli.graphs_train import compare_shown, train_lora, training_set
 from likeness.cli.graphs_tune import SHOWN, tune
 from likeness.faces.face import Face, Pose, Quality
 from likeness.images import RGB8
@@ -33,6 +34,9 @@ GRAPHS = {
     "two_characters": graphs.two_characters(),
     "best_of_n": best_of_n(),
     "tune_strengths": tune(graphs.Files(), SHOWN, graphs.Overrides()),
+    "training_set": training_set(),
+    "train_lora": train_lora(),
+    "compare_versions": compare_shown(),
 }
 SIZE = 400  # px, square
 
@@ -86,9 +90,17 @@ def write_thumbnails(folder: Path) -> None:
         "4 Two characters in one picture",
         "5 Best of N seeds",
         "6 Tune the strengths",
+        "7 Photos to a training set",
+        "8 Train and register a LoRA",
+        "9 Compare two versions",
     )
     tried = np.vstack([np.hstack([references[1], other]), np.hstack([other, scored])])
-    pictures = (sheet, references[0], scored, pair, tried, _square(_sample_heat_map()))
+    crops = [np.asarray(Image.fromarray(p).crop((64, 32, 448, 416))) for p in (*references[:4], smile)]
+    small = np.vstack([np.hstack(crops[:2]), np.hstack([crops[2], crops[4]])])
+    pictures = (
+        *(sheet, references[0], scored, pair, tried, _square(_sample_heat_map())),
+        *(small, smile, _square(np.hstack([references[0], smile]))),
+    )
     for title, picture in zip(titles, pictures, strict=True):
         small = Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
         small.save(folder / f"{title}.jpg", "JPEG", quality=85, optimize=True)

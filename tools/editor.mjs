@@ -16,7 +16,7 @@ import { createRequire } from 'node:module'
 
 const [command, ...rest] = process.argv.slice(2)
 const options = Object.fromEntries(rest.map((word, i) => [word, rest[i + 1]]).filter(([word]) => word.startsWith('--')))
-const TITLES = { create_character: '1 Create a character', portrait: '2 Portrait from cached identity', lora_faceid_score: '3 LoRA and FaceID with score', two_characters: '4 Two characters in one picture', best_of_n: '5 Best of N seeds', tune_strengths: '6 Tune the strengths' }
+const TITLES = { create_character: '1 Create a character', portrait: '2 Portrait from cached identity', lora_faceid_score: '3 LoRA and FaceID with score', two_characters: '4 Two characters in one picture', best_of_n: '5 Best of N seeds', tune_strengths: '6 Tune the strengths', training_set: '7 Photos to a training set', train_lora: '8 Train and register a LoRA', compare_versions: '9 Compare two versions' }
 const SETTINGS = { 'Comfy.TutorialCompleted': true, 'Comfy.Minimap.Visible': false, 'Comfy.Workflow.ShowMissingModelsWarning': false }
 // What every offline ComfyUI prints.
 const NOISE = /ERR_NAME_NOT_RESOLVED|ERR_INTERNET_DISCONNECTED|ERR_FAILED|ERR_BLOCKED_BY_CLIENT|ERR_ABORTED|status of 404|legacy queue|open_maskeditor|graph accessed before initialization/

@@ -52,10 +52,12 @@ class Seeds:
         return changed
 
     def key(self, graph: ApiGraph) -> str:
-        """A digest of the graph without seeds and titles: equal for graphs that differ in nothing else."""
+        """A digest of the graph without titles and first seed; how far the others are from it counts."""
         plain = {i: {"class_type": n["class_type"], "inputs": n["inputs"]} for i, n in self.at(graph, 0).items()}
+        first = graph[self.places[0][0]]["inputs"][self.places[0][1]]
         for node_id, name in self.places:
-            plain[node_id]["inputs"] = {**plain[node_id]["inputs"], name: None}
+            apart = (graph[node_id]["inputs"][name] - first) % 2**64
+            plain[node_id]["inputs"] = {**plain[node_id]["inputs"], name: apart}
         return digest(plain)
 
 

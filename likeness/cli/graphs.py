@@ -117,7 +117,7 @@ def two_characters(files: Files = Files(), seed: int = 1, overrides: Overrides =
     )
     loaded: list[Link] = []
     for side, slug, left, words in people:
-        loaded.append([g.add("LikenessLoadCharacter", f"{side} character", character=slug), 0])
+        loaded.append([g.add("LikenessLoadCharacter", f"{side} character", character=slug, lora_version=0), 0])
         placed = g.add(
             "LikenessPlaceCharacter",
             f"Place {side.lower()}",
@@ -169,7 +169,7 @@ def _draw(files: Files, text: str, prefix: str, seed: int, overrides: Overrides)
     """The drawing part that all graphs share; returns (graph, character, image)."""
     g = Graph()
     checkpoint = g.add("CheckpointLoaderSimple", "Checkpoint", ckpt_name=files.checkpoint)
-    loaded = g.add("LikenessLoadCharacter", "Load Character", character=files.character)
+    loaded = g.add("LikenessLoadCharacter", "Load Character", character=files.character, lora_version=0)
     character: Link = [loaded, 0]
     applied = g.add(
         "LikenessApplyCharacter",

@@ -55,7 +55,7 @@ def tune(files: Files, sweep: Sweep, overrides: Overrides) -> ApiGraph:
     """A character drawn with the strengths, seed and prompt of Sweep Values, and tuned."""
     g = Graph()
     checkpoint = g.add("CheckpointLoaderSimple", "Checkpoint", ckpt_name=files.checkpoint)
-    character: Link = [g.add(LOAD, "Load Character", character=files.character), 0]
+    character: Link = [g.add(LOAD, "Load Character", character=files.character, lora_version=0), 0]
     values = g.add(VALUES, "Sweep Values", **sweep.values)
     applied = g.add(
         "LikenessApplyCharacter",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import time
@@ -38,30 +39,49 @@ class QueueClient:
         self._url, self._timeout = url.rstrip("/"), timeout
 
     def object_info(self) -> dict[str, Any]:
-        return json.loads(self._request("/object_info"))
+        return self._json("/object_info")
 
     def queue(self, graph: ApiGraph) -> str:
         """Queue a graph; returns its prompt id. ServerError when any node of it is refused."""
-        answer = json.loads(self._request("/prompt", {"prompt": graph}))
+        answer = self._json("/prompt", {"prompt": graph})
         if answer.get("node_errors"):  # HTTP 200 can carry these: the server drops such outputs and runs the rest
             raise ServerError("ComfyUI refused the graph: " + _node_errors(graph, answer["node_errors"]))
         return str(answer["prompt_id"])
 
     def run(self, graph: ApiGraph, seconds: float = 600.0, waiting: Callable[[float], None] = lambda s: None) -> Result:
         """Queue a graph and wait for it; `waiting` is called with the seconds so far."""
-        prompt_id, begun = self.queue(graph), time.monotonic()
+        prompt_id, begun, missing = self.queue(graph), time.monotonic(), 0
         while (elapsed := time.monotonic() - begun) < seconds:
-            history = json.loads(self._request(f"/history/{prompt_id}")).get(prompt_id)
+            history = self._json(f"/history/{prompt_id}").get(prompt_id)
             if history and history.get("status", {}).get("completed"):
                 return Result(prompt_id, history["outputs"])
             if history and history["status"]["status_str"] == "error":
                 raise ServerError(f"The graph failed: {_failure(history['status']['messages'])}")
+            missing = 0 if history or self._is_queued(prompt_id) else missing + 1
+            if missing > 1:  # once may be the moment between queue and history
+                raise ServerError(
+                    f"ComfyUI at {self._url} no longer knows the graph: its queue was cleared, or it died."
+                )
             waiting(elapsed)
             time.sleep(_POLL)
         raise ServerError(f"The graph was not finished after {seconds:.0f} s; it is still in the queue of {self._url}.")
 
     def fetch(self, image: dict[str, str]) -> bytes:
         return self._request("/view?" + urllib.parse.urlencode(image))
+
+    def _is_queued(self, prompt_id: str) -> bool:
+        queue = self._json("/queue")
+        return any(prompt_id in entry for entry in (*queue.get("queue_running", ()), *queue.get("queue_pending", ())))
+
+    def _json(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """ServerError for an answer that is no JSON object."""
+        try:
+            answer = json.loads(self._request(path, body))
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise ServerError(f"What answers at {self._url} is no ComfyUI: check the address.")
+        return answer
 
     def _request(self, path: str, body: dict[str, Any] | None = None) -> bytes:
         data = None if body is None else json.dumps(body).encode()
@@ -71,6 +91,8 @@ class QueueClient:
                 return bytes(answer.read())
         except urllib.error.HTTPError as error:
             raise ServerError(f"ComfyUI at {self._url} answered {error.code}: {_reason(error.read(), body)}") from error
+        except http.client.HTTPException as error:
+            raise ServerError(f"ComfyUI at {self._url} broke off its answer: is it still running?") from error
         except (urllib.error.URLError, OSError) as error:
             raise ServerError(f"No ComfyUI answers at {self._url} ({error}): start it first.") from error
 

@@ -12,7 +12,7 @@ from typing import Any
 from .. import images
 from ..calibration import calibrate, report, rivals_of, save_calibration
 from ..character import Character, open_character, with_encoder
-from ..errors import LikenessError
+from ..errors import LikenessError, printable
 from ..faces.face import Analyser, describe_engine, place
 from ..faces.stream import analyse_many
 from ..hand_set import notes_on
@@ -92,7 +92,9 @@ def identify_faces(arguments: argparse.Namespace, places: Places) -> int:
     library, known, problems = places.library(), [], []
     for slug in library.slugs():
         try:
-            known.append(_seen(library, slug, engine))
+            seen = _seen(library, slug, engine)
+            _ = seen.identity  # says why where there is none
+            known.append(seen)
         except LikenessError as error:
             problems.append(f"{slug} was left out: {error}")
     gate = None if arguments.measure_drawn else places.drawn_gate(engine)
@@ -101,12 +103,12 @@ def identify_faces(arguments: argparse.Namespace, places: Places) -> int:
         try:
             faces = engine.analyse(images.read(path))
         except LikenessError as error:
-            lines.append(f"{path.name}: {error}")
+            lines.append(f"{printable(path.name)}: {error}")
             continue
         for face, found in zip(faces, identify(faces, known, gate), strict=True):
             rows.append({"picture": path.name, "box": [round(float(v), 1) for v in face.box], **found.as_dict()})
-            lines.append(f"{path.name}{f', at {place(face)}' if len(faces) > 1 else ''}: {found}")
+            lines.append(f"{printable(path.name)}{f', at {place(face)}' if len(faces) > 1 else ''}: {found}")
         if not faces:
-            lines.append(f"{path.name}: no face was found in the picture")
+            lines.append(f"{printable(path.name)}: no face was found in the picture")
     say(arguments, "\n".join([*lines, *problems]), {"faces": rows, "problems": problems})
     return int(not any(row["character"] for row in rows))

@@ -80,6 +80,13 @@ def align(image: RGB8, points: Points, size: int = TEMPLATE_SIZE) -> RGB8:
     return warp(image, similarity(points, size), size)
 
 
+def seen_by(points: Points, shape: tuple[int, ...], size: int = TEMPLATE_SIZE) -> NDArray[np.bool_]:
+    """bool [size, size]: which pixels of `align` lie inside a picture of that shape."""
+    grid = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1)
+    x, y = np.moveaxis(move(grid, inverse(similarity(points, size))), -1, 0)
+    return (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1)
+
+
 def warp(image: RGB8, matrix: Matrix, size: int, fill: int = 0) -> RGB8:
     """uint8 [size, size, 3]: `cv2.warpAffine(image, matrix, (size, size), borderValue=fill)`, bilinear.
 

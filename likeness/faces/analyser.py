@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import ImageError, ModelMissingError
 from ..images import RGB8
 from . import ladder
-from .align import TEMPLATE_SIZE, align, resize
+from .align import TEMPLATE_SIZE, align, resize, seen_by
 from .arcface import ArcFace
 from .face import CROP_SIZE, EMBEDDING_DIM, Face, Pipeline, Vector, cosine, ordered
 from .ladder import Sighting
@@ -190,6 +190,7 @@ def _lower(whole: Vector, blanked: Vector) -> float | None:
 def describe(image: RGB8, sighting: Sighting, embedding: Vector, lower: float | None = None) -> Face:
     """Everything that is kept about one face; `lower` as in `Quality`."""
     template = align(image, sighting.keypoints, TEMPLATE_SIZE)
+    seen = seen_by(sighting.keypoints, image.shape)
     return Face(
         box=sighting.box,
         keypoints=sighting.keypoints,
@@ -197,7 +198,7 @@ def describe(image: RGB8, sighting: Sighting, embedding: Vector, lower: float | 
         embedding=np.asarray(embedding, dtype=np.float32),
         crop=align(image, sighting.keypoints, CROP_SIZE),
         pose=pose_of(sighting.keypoints),
-        quality=quality_of(template, sighting.box, sighting.width, image.shape, lower),
+        quality=quality_of(template, sighting.box, sighting.width, image.shape, lower, seen),
         rung=sighting.rung,
     )
 

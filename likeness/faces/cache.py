@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -102,8 +103,9 @@ class EmbeddingCache:
 class CachedAnalyser:
     """An analyser that asks the cache first."""
 
-    def __init__(self, analyser: Analyser, cache: EmbeddingCache) -> None:
-        self._analyser = analyser
+    def __init__(self, analyser: Analyser, cache: EmbeddingCache, check: Callable[[], None] = lambda: None) -> None:
+        """`check` is called before every picture, and may raise to stop."""
+        self._analyser, self._check = analyser, check
         self._cache = cache
         self._lock = threading.Lock()
         self.hits = 0
@@ -126,6 +128,7 @@ class CachedAnalyser:
         return self._cache
 
     def analyse(self, image: RGB8) -> tuple[Face, ...]:
+        self._check()
         faces = self.known(image)
         if faces is None:
             faces = self._analyser.analyse(image)

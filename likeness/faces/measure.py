@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..images import RGB8
 from .face import Pose, Quality, Vector
 
+SEEN_LEAST = 0.25  # share of the crop that its sharpness is measured on
 NOSE_LINE = 66 / 112  # of the template's height; the nose's tip is at 72, the mouth at 92
 
 
@@ -35,12 +36,22 @@ def pose_of(keypoints: Vector) -> Pose:
     )
 
 
-def quality_of(crop: RGB8, box: Vector, width: float, shape: tuple[int, ...], lower: float | None = None) -> Quality:
-    """`crop` is the 112 px aligned face, `width` that of the upright face in the picture, `shape` the picture's."""
+def quality_of(
+    crop: RGB8,
+    box: Vector,
+    width: float,
+    shape: tuple[int, ...],
+    lower: float | None = None,
+    seen: NDArray[np.bool_] | None = None,
+) -> Quality:
+    """`crop` is the 112 px aligned face, `width` that of the upright face in the picture, `shape` the picture's.
+
+    `seen` [112, 112] tells which pixels of the crop lie inside the picture; None: all.
+    """
     grey = grey_of(crop)
     return Quality(
         single(width),
-        single(laplacian_variance(grey)),
+        single(laplacian_variance(grey, seen)),
         single(float(grey.mean())),
         single(_clipped(box, shape)),
         None if lower is None else single(lower),
@@ -67,11 +78,20 @@ def grey_of(crop: RGB8) -> NDArray[np.float64]:
     return np.rint(crop.astype(np.float64) @ np.array([0.299, 0.587, 0.114]))
 
 
-def laplacian_variance(grey: NDArray[np.float64]) -> float:
-    """Variance of `cv2.Laplacian`: Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000."""
+def laplacian_variance(grey: NDArray[np.float64], seen: NDArray[np.bool_] | None = None) -> float:
+    """Variance of `cv2.Laplacian`: Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000.
+
+    Over the pixels in `seen` whose neighbours are, too: the edge of a picture is sharper than any face. 0 where
+    fewer than `SEEN_LEAST` of them are left.
+    """
     padded = np.pad(grey, 1, mode="reflect")
     around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
-    return float((around - 4 * grey).var())
+    edges = around - 4 * grey
+    if seen is None or seen.all():
+        return float(edges.var())
+    inner = np.pad(seen, 1, constant_values=True)
+    inner = inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:] & seen
+    return float(edges[inner].var()) if inner.mean() >= SEEN_LEAST else 0.0
 
 
 def _clipped(box: Vector, shape: tuple[int, ...]) -> float:

@@ -35,7 +35,9 @@ def pack(comfy: Path) -> SimpleNamespace:
     return SimpleNamespace(**found)
 
 
-def run(pack: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, threshold: float | None) -> dict[str, Any]:
+def run(
+    pack: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, threshold: float | None, batch: Any = None
+) -> dict[str, Any]:
     """Outputs by id, for two pictures of her, one of somebody else and one of nobody."""
     named = [pack.identity.ReferenceFace(f"references/{i}.png", 1.0, make_face(ADA, i)) for i in range(3)]
     pipeline, analyser = replace(PIPELINE, recogniser=FakeAnalyser().pipeline.recogniser), FakeAnalyser()
@@ -43,7 +45,8 @@ def run(pack: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, threshold: float
     judge = pack.scoring.judge_for(ada, analyser, threshold=threshold, gate=NeverDrawn())
     monkeypatch.setattr(pack.score_likeness, "judge_of", lambda character, **_: (analyser, judge))
     pictures = [face_picture(ADA, 5), face_picture(ADA, 6), face_picture(BEN, 1), empty_picture()]
-    batch = torch.stack([torch.from_numpy(images.to_float(p)) for p in pictures])
+    if batch is None:
+        batch = torch.stack([torch.from_numpy(images.to_float(p)) for p in pictures])
     monkeypatch.setattr(pack.score_likeness.ui, "PreviewImage", lambda *_, **__: SimpleNamespace(as_dict=dict))
     node = pack.score_likeness.ScoreLikeness
     ran = node.PREPARE_CLASS_CLONE({"hidden_inputs": {}}).execute(images=batch, character=ada)
@@ -69,3 +72,23 @@ def test_a_threshold_that_strangers_reach_is_said(pack: SimpleNamespace, monkeyp
     assert "which strangers reach" in run(pack, monkeypatch, 0.05)["report"]
     assert "strangers" not in run(pack, monkeypatch, 0.5)["report"]
     assert "strangers" not in run(pack, monkeypatch, None)["report"]
+
+
+def test_a_large_picture_is_converted_in_strips_between_which_the_user_may_stop(pack: SimpleNamespace) -> None:
+    import comfy.model_management as management
+
+    batch = torch.rand(1, 1201, 1700, 3)
+    (whole,) = [images.from_float(picture.numpy()) for picture in batch]
+    (pixels,) = pack.host.to_pixels(batch)
+    assert (pixels == whole).all()
+    management.interrupt_current_processing(True)
+    try:
+        with pytest.raises(management.InterruptProcessingException):
+            pack.host.to_pixels(batch)
+    finally:
+        management.interrupt_current_processing(False)
+
+
+def test_an_empty_batch_has_no_scores_and_no_crash(pack: SimpleNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = run(pack, monkeypatch, None, torch.zeros(0, 64, 64, 3))
+    assert () in out.values() and out["preview"].shape[0] == 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from likeness.faces.align import align, seen_by
 from likeness.faces.face import Face, choose, ordered
 from likeness.faces.measure import grey_of, laplacian_variance, pose_of, quality_of
 
@@ -90,3 +91,20 @@ def test_the_pipelines_key_depends_on_every_field() -> None:
     assert set(changed) == set(PIPELINE.__dataclass_fields__)
     keys = {replace(PIPELINE, **{name: value}).key() for name, value in changed.items()}  # type: ignore[arg-type]
     assert len(keys | {PIPELINE.key()}) == len(changed) + 1
+
+
+def test_the_edge_of_the_picture_is_no_sharpness_of_the_face() -> None:
+    """A crop that is flat inside and black beyond the picture: all its edges are the picture's own."""
+    points = np.array([[20, 40], [60, 40], [40, 60], [25, 80], [55, 80]], np.float32)
+    picture = np.full((90, 100, 3), 180, np.uint8)
+    crop, seen = align(picture, points), seen_by(points, picture.shape)
+    assert 0.3 < seen.mean() < 0.95
+    box = np.array([0, 10, 80, 95], np.float32)
+    assert quality_of(crop, box, 80.0, picture.shape).sharpness > 100
+    assert quality_of(crop, box, 80.0, picture.shape, seen=seen).sharpness < 1
+    assert quality_of(crop, box, 80.0, picture.shape, seen=np.zeros_like(seen)).sharpness == 0
+
+
+def test_inside_the_picture_the_measure_stays_what_it_was() -> None:
+    grey = np.random.default_rng(1).integers(0, 256, (112, 112)).astype(np.float64)
+    assert laplacian_variance(grey, np.ones((112, 112), bool)) == laplacian_variance(grey)

@@ -134,5 +134,5 @@ def test_real_files_are_recognised_by_hash(model_root: Path) -> None:
 
 
 def test_nothing_can_be_measured_with_what_made_the_samples_faces(tmp_path: Path) -> None:
-    with pytest.raises(ModelMissingError, match="sample character are made up.*create a character"):
+    with pytest.raises(ModelMissingError, match=r"sample character are made up.*create a character"):
         packs.find_pack("likeness-sample", [tmp_path])

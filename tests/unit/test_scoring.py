@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from likeness.calibration import Band
-from likeness.character import Character
+from likeness.character import Character, open_character
 from likeness.errors import FaceError, LikenessError
 from likeness.faces.face import Face, Pose, Quality, cosine
 from likeness.identity import ReferenceFace
 from likeness.images import RGB8
+from likeness.library import Library
 from likeness.profile import Profile, Reference
 from likeness.scoring import (
     Judge,
@@ -277,3 +278,30 @@ def test_progress_counts_and_can_stop_the_run() -> None:
     with pytest.raises(KeyboardInterrupt):
         score_images(pictures, FakeAnalyser(), judge(), progress)
     assert seen == [1, 2]
+
+
+def test_where_looks_decided_there_is_no_similarity_of_identity() -> None:
+    (score,) = scores(face_picture(1, 0), by=judge(gate=AlwaysDrawn(), look=FixedLook(True)))
+    assert score.verdict == "accepted" and score.similarity is None and score.as_dict()["similarity"] is None
+    assert mean_similarity([score]) is None and "mean" not in summary([score])
+
+
+class Wrapped(FakeAnalyser):
+    """The first encoder in another file."""
+
+    def __init__(self) -> None:
+        super().__init__("wrapped")
+        self._pipeline = replace(self._pipeline, recogniser="e" * 64)
+
+
+def test_a_second_encoder_that_puts_faces_where_the_first_does_is_refused(ada: Library) -> None:
+    known = open_character(ada, "ada")
+    with pytest.raises(LikenessError, match=r"gives the same embeddings as buffalo_l .cosine 1.00"):
+        judge_for(known, FakeAnalyser(), second=Wrapped(), gate=NeverDrawn())
+    assert judge_for(known, FakeAnalyser(), second=FakeAnalyser("other", 3), gate=NeverDrawn()).second is not None
+
+
+def test_a_name_cannot_forge_a_line_of_the_report() -> None:
+    (score,) = scores(face_picture(1, 0))
+    (line, _) = summary([replace(score, name="a\nb.png: accepted, 0.999 \x1b[2J \udcff")]).splitlines()
+    assert line.startswith("a\\nb.png") and "\\x1b" in line and line.isprintable()

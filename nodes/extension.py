@@ -7,6 +7,7 @@ from .apply_character import ApplyCharacter
 from .apply_characters import ApplyCharacters
 from .best_of_n import BestOfN, BestOfNStep
 from .blend_characters import BlendCharacters
+from .build_training_set import BuildTrainingSet
 from .calibrate_character import CalibrateCharacter
 from .character_prompt import CharacterPrompt
 from .character_sampling import CharacterSampling
@@ -18,6 +19,7 @@ from .face_embedding import LoadFaceEmbedding, SaveFaceEmbedding
 from .faceid_options import FaceIDOptionsNode
 from .gate import LikenessGate
 from .load_character import LoadCharacter
+from .load_training_set import LoadTrainingSet
 from .pick_best import PickBest
 from .place_character import PlaceCharacter
 from .register_lora import RegisterLora
@@ -51,6 +53,8 @@ NODES: list[type[io.ComfyNode]] = [
     TuneStrengths,
     SweepRender,
     SweepRound,
+    BuildTrainingSet,
+    LoadTrainingSet,
     RegisterLora,
     CompareVersions,
 ]

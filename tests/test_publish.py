@@ -18,6 +18,8 @@ ALLOWED = (
     "likeness/faces/*.py",
     "likeness/report/*.py",
     "likeness/sweep/*.py",
+    "likeness/dataset/*.py",
+    "likeness/dataset/configs/*.py",
     "faceid/*.py",
     "js/docs/*.md",
     "example_workflows/*.json",

@@ -28,6 +28,7 @@ from ..paths import slug_of
 from .best_of import add_options as best_of_options
 from .best_of import best_of
 from .compiling import compile_character
+from .datasets import add_dataset
 from .demo import demo
 from .loras import add_lora
 from .output import picture_files, say, slug_named
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         "--server", metavar="URL", help="a ComfyUI that runs, e.g. http://127.0.0.1:8188; without it one is started"
     )
     add_tune_options(command("tune", tune_character, "find the strengths that draw a character most alike, by ComfyUI"))
+    add_dataset(commands, shared, _judge_options)
     add_training(command)
     add_lora(group("lora", "the LoRA versions of a character: register, list, activate, compare"))
     command("doctor", _doctor, "say what is missing, where it was looked for, and what to do")

@@ -200,6 +200,19 @@ INTERFACE = {
     ),
     "LikenessSweepRender": (["job", "index", "image", "after"], ["kept"]),
     "LikenessSweepRound": (["job", "family", "model", "after"], ["heat_map", "best", "table", "report", "WINNER"]),
+    "LikenessBuildTrainingSet": (
+        [
+            *("character", "name", "dry_run", "images", "masks", "captions", "folder", "family", "side", "steps"),
+            *("shows", "unsure", "caption_from", "group_by", "batch_size", "repeats", "upscale", "alpha", "choices"),
+            *("rules", "overwrite", "style_model", "face_model", "threshold", "second_face_model", "look_model"),
+            *("drawn_faces", "provider", "backend"),
+        ],
+        ["sheet", "report", "plan", "count", "training_set"],
+    ),
+    "LikenessLoadTrainingSet": (
+        ["training_set", "first", "most"],
+        ["images", "captions", "trigger", "steps", "count", "path"],
+    ),
     "LikenessRegisterLoRA": (
         [
             *("character", "lora", "output_file", "trained", "family", "trigger", "activate", "name"),

@@ -22,6 +22,7 @@ import numpy as np
 from . import __version__
 from .character import Character, open_character, with_encoder
 from .errors import FaceError, LikenessError
+from .faces.drawn import gate_for
 from .faces.face import Analyser, Vector, cosine, normalise
 from .identity import ReferenceFace, identity_of, weighted_mean
 from .library import Library
@@ -198,6 +199,11 @@ def calibrate(character: Character, rivals: Sequence[Rival]) -> Calibration:
         )
     if character.pipeline is None or not character.pipeline.recogniser:
         raise FaceError(f"It is unknown which face model made the faces of {character.profile.name}: create it anew.")
+    if len(groups := _people(own)) > 1:
+        told = " and ".join(", ".join(r.file for r in group) for group in groups[:3])
+        raise FaceError(
+            f"The references of {character.profile.name} look like {len(groups)} people ({told}): keep those of one."
+        )
     centroid, genuine = identity_of(used).vector, leave_one_out(own)
     mean, spread = fmean(genuine), _spread(genuine)
     others = [r for r in rivals if not _is_same(r, centroid, mean - spread)]
@@ -237,6 +243,16 @@ def calibrate(character: Character, rivals: Sequence[Rival]) -> Calibration:
     )
 
 
+def _people(references: Sequence[ReferenceFace]) -> list[list[ReferenceFace]]:
+    """Groups of two and more references that no pair above strangers' range joins; one alone is an outlier."""
+    groups: list[list[ReferenceFace]] = []
+    for r in references:
+        near = [g for g in groups if any(cosine(r.face.embedding, o.face.embedding) > NEAR_TWIN for o in g)]
+        groups = [g for g in groups if all(g is not n for n in near)]
+        groups.append([r, *(o for g in near for o in g)])
+    return [g for g in groups if len(g) > 1]
+
+
 def _spread(genuine: Sequence[float]) -> float:
     """Standard deviation, shrunk towards `SPREAD`."""
     mean = fmean(genuine)
@@ -273,6 +289,12 @@ def save_calibration(library: Library, slug: str, made: Calibration) -> None:
             update={"calibrations": (*(c for c in p.calibrations if c.recogniser != made.recogniser), made)}
         ),
     )
+
+
+def drawn_note(character: Character, engine: Analyser) -> list[str]:
+    """What to know of a band of drawn references; [] for photos."""
+    drawn = gate_for(engine).for_references([f.face for f in character.used]).references_drawn
+    return ["The references look drawn: the expected errors are those of photos, and do not hold."] if drawn else []
 
 
 def _expected(made: Calibration) -> str:

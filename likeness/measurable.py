@@ -48,6 +48,11 @@ class Limits:
     covered_below: float = 0.78  # above it the lower half held nothing to lose
     covered_above: float = 0.28  # below it the upper half held nothing that was kept
 
+    @property
+    def covered(self) -> bool:
+        """Whether covered faces are measured because references show one."""
+        return self.covered_below > Limits.covered_below or self.covered_above < Limits.covered_above
+
 
 def limits_for(character: Character) -> Limits:
     """The limits for one character: its references say how far its head may be turned, and what covers its face."""

@@ -156,6 +156,7 @@ class Judge:
     second: Analyser | None = None  # an independent encoder, and
     second_vector: Vector | None = field(default=None, repr=False)  # the character's centroid under it
     second_band: Band | None = None
+    second_conditions: bool = False  # as `conditions`, of the second encoder
     look: LookMeasure | None = None
 
     def score(self, name: str, faces: Sequence[Face], picture: RGB8 | None = None) -> Score:
@@ -218,22 +219,36 @@ class Judge:
         if not scored.drawn:
             return scored
         look = self._look(picture, scored.face)
-        if look is None or look.same is None:
-            return replace(scored, look=look)
+        if look is None or look.same is None or not self._looks_decide(scored):
+            return replace(scored, look=None if look is None else replace(look, same=None))
         return replace(scored, look=look, verdict="accepted" if look.same else "rejected", reason=_look_reason(look))
+
+    def _looks_decide(self, scored: FaceScore) -> bool:
+        """A look speaks for drawn characters, of faces that only their being drawn keeps from being measured."""
+        drawn = self.gate is not None and self.gate.references_drawn
+        return drawn and (scored.reason == DRAWN or self.measure_drawn)
 
     def _look(self, picture: RGB8 | None, face: Face | None) -> Look | None:
         return None if self.look is None or picture is None else self.look.compare(picture, face)
 
+    def _steering(self) -> list[tuple[str, bool]]:
+        """Each pack that measures, and whether FaceID is steered by it."""
+        own = [(self.encoder, self.conditions)]
+        return own if self.second is None else [*own, (self.second.pipeline.pack, self.second_conditions)]
+
     def notes(self) -> list[str]:
         """What to know before believing the numbers, one sentence each."""
         lines = [self.band.describe()]
-        if self.conditions:
-            other = "" if self.second is None else f" The second figure, by {self.second.pipeline.pack}, does not."
+        steering = [pack for pack, steers in self._steering() if steers]
+        if steering:
+            other = [pack for pack, steers in self._steering() if not steers]
             lines.append(
-                f"{self.encoder} also steers FaceID towards this face, so pictures drawn with FaceID flatter "
-                f"this figure.{other}"
+                f"{steering[0]} also steers FaceID towards this face, so pictures drawn with FaceID flatter its figure."
+                + "".join(f" {pack} does not." for pack in other)
             )
+        if self.limits.covered:
+            lines.append("References show a covered face, so covered faces are measured: a mask hides who wears it.")
+        lines += [str(odd) for odd in self.character.identity.outliers]
         if self.second is not None and self.second_band is not None:
             lines.append(f"Second face model {self.second.pipeline.pack}: {self.second_band.describe()}")
         return [*lines, *self.character.problems]
@@ -288,11 +303,10 @@ def judge_for(
     seen = None if second is None else with_encoder(character, second)
     if seen is not None and second is not None:
         _check_independent(measured, seen, engine, second)
-    steered = character.pipeline is not None and character.pipeline.recogniser == engine.pipeline.recogniser
     return Judge(
         measured,
         engine.pipeline.pack,
-        steered,
+        _steers(character, engine),
         band_of(measured, threshold),
         limits_for(measured),
         copy_limit(measured),
@@ -301,8 +315,16 @@ def judge_for(
         second,
         None if seen is None else normalise(seen.identity.vector),
         None if seen is None else band_of(seen),
+        second is not None and _steers(character, second),
         look,
     )
+
+
+def _steers(character: Character, engine: Analyser) -> bool:
+    """Whether FaceID gets its embedding from this encoder: the profile says so, else whatever made the faces."""
+    if character.profile.face_model:
+        return character.profile.face_model == engine.pipeline.pack
+    return character.pipeline is not None and character.pipeline.recogniser == engine.pipeline.recogniser
 
 
 def _check_independent(one: Character, two: Character, engine: Analyser, second: Analyser) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..likeness.calibration import calibrate, report, rivals_of, save_calibration
+from ..likeness.calibration import calibrate, drawn_note, report, rivals_of, save_calibration
 from ..likeness.character import Character, open_character, with_encoder
 from ..likeness.errors import FaceError
 from . import host
@@ -43,6 +43,11 @@ class CalibrateCharacter(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **_: object) -> list[tuple[str, int, int]]:
+        """Runs again when any character's faces have changed: they are the impostors. Its own band is none of them."""
+        return host.face_stamps()
+
+    @classmethod
     def execute(
         cls,
         character: Character,
@@ -60,7 +65,14 @@ class CalibrateCharacter(io.ComfyNode):
         measured = with_encoder(character, engine)
         made = calibrate(measured, rivals)
         save_calibration(library, character.slug, made)
-        text = "\n".join([report(made, character.profile.name), *measured.identity.advice(), *problems])
+        text = "\n".join(
+            [
+                report(made, character.profile.name),
+                *measured.identity.advice(),
+                *drawn_note(measured, engine),
+                *problems,
+            ]
+        )
         host.show_text(text, cls.hidden.unique_id)
         calibrated = open_character(library, character.slug, lambda pack: engine)
         return io.NodeOutput(

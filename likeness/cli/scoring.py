@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import images
-from ..calibration import calibrate, report, rivals_of, save_calibration
+from ..calibration import calibrate, drawn_note, report, rivals_of, save_calibration
 from ..character import Character, open_character, with_encoder
 from ..errors import LikenessError, printable
 from ..faces.face import Analyser, describe_engine, place
@@ -72,7 +72,7 @@ def calibrate_character(arguments: argparse.Namespace, places: Places) -> None:
     made = calibrate(measured, rivals)
     if not arguments.dry_run:
         save_calibration(library, slug, made)
-    odd = measured.identity.advice()
+    odd = [*measured.identity.advice(), *drawn_note(measured, engine)]
     lines = [report(made, measured.profile.name), *odd, *problems]
     say(arguments, "\n".join(lines), {"slug": slug, **made.model_dump(), "advice": odd, "problems": problems})
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..images import RGB8
 from .face import Pose, Quality, Vector
 
+_EDGE = 3  # px beside the picture's edge that it still sharpens
 SEEN_LEAST = 0.25  # share of the crop that its sharpness is measured on
 NOSE_LINE = 66 / 112  # of the template's height; the nose's tip is at 72, the mouth at 92
 
@@ -81,16 +82,18 @@ def grey_of(crop: RGB8) -> NDArray[np.float64]:
 def laplacian_variance(grey: NDArray[np.float64], seen: NDArray[np.bool_] | None = None) -> float:
     """Variance of `cv2.Laplacian`: Pech-Pacheco et al., "Diatom autofocusing in brightfield microscopy", ICPR 2000.
 
-    Over the pixels in `seen` whose neighbours are, too: the edge of a picture is sharper than any face. 0 where
-    fewer than `SEEN_LEAST` of them are left.
+    Over the pixels in `seen` that are `_EDGE` px away from all others: the edge of a picture is sharper than any
+    face. 0 where fewer than `SEEN_LEAST` of them are left.
     """
     padded = np.pad(grey, 1, mode="reflect")
     around = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
     edges = around - 4 * grey
     if seen is None or seen.all():
         return float(edges.var())
-    inner = np.pad(seen, 1, constant_values=True)
-    inner = inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:] & seen
+    inner = seen
+    for _ in range(_EDGE):
+        wide = np.pad(inner, 1, constant_values=True)
+        inner = wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:] & inner
     return float(edges[inner].var()) if inner.mean() >= SEEN_LEAST else 0.0
 
 

@@ -236,3 +236,10 @@ def test_a_threshold_that_was_edited_into_nonsense_is_refused() -> None:
     for wrong in (-0.5, 0.99):
         with pytest.raises(ValueError, match="calibrate again"):
             Calibration(**{**made.model_dump(), "threshold": wrong})
+
+
+def test_references_of_two_people_are_refused_with_their_files() -> None:
+    ada, ben = character(1, 3), character(2, 3)
+    renamed = tuple(replace(f, file=f"references/b{i}.png") for i, f in enumerate(ben.faces))
+    with pytest.raises(FaceError, match=r"look like 2 people \(references/.*b0.png"):
+        calibrate(replace(ada, faces=(*ada.faces, *renamed)), [])

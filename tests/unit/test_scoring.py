@@ -305,3 +305,35 @@ def test_a_name_cannot_forge_a_line_of_the_report() -> None:
     (score,) = scores(face_picture(1, 0))
     (line, _) = summary([replace(score, name="a\nb.png: accepted, 0.999 \x1b[2J \udcff")]).splitlines()
     assert line.startswith("a\\nb.png") and "\\x1b" in line and line.isprintable()
+
+
+def test_looks_decide_nothing_of_a_photographed_character_or_a_blurred_face() -> None:
+    drawn = judge(gate=AlwaysDrawn(), look=FixedLook(True))
+    blurred = replace(make_face(2, 0), quality=Quality(60.0, 5.0, 120.0, 0.0))
+    assert drawn.score("x", [blurred], face_picture(2, 0)).verdict == "not measurable"
+
+    class DrawnFaceOfAPhoto(AlwaysDrawn):
+        references_drawn = False
+
+    photo = judge(gate=DrawnFaceOfAPhoto(), look=FixedLook(True))
+    (score,) = scores(face_picture(2, 0), by=photo)
+    assert score.verdict == "not measurable" and score.chosen is not None and score.chosen.look is not None
+
+
+def test_the_encoder_that_steers_is_named_whichever_place_it_has(ada: Library) -> None:
+    known, other = open_character(ada, "ada"), FakeAnalyser("other", 3)
+    first = judge_for(known, FakeAnalyser(), second=other, gate=NeverDrawn()).notes()
+    assert any("buffalo_l also steers FaceID" in note and "other does not" in note for note in first)
+    second = judge_for(known, other, second=FakeAnalyser(), gate=NeverDrawn()).notes()
+    assert any("buffalo_l also steers FaceID" in note and "other does not" in note for note in second)
+    neither = judge_for(known, other, gate=NeverDrawn()).notes()
+    assert not any("steers" in note for note in neither)
+
+
+def test_a_judge_names_references_that_are_unlike_the_others_and_covered_ones() -> None:
+    odd = replace(ADA, faces=(*ADA.faces, ReferenceFace("references/odd.png", 1.0, make_face(9, 0))))
+    assert any("odd.png" in note for note in judge_for(odd, FakeAnalyser(), gate=NeverDrawn()).notes())
+    face = make_face(1, 0)
+    masked = replace(face, quality=replace(face.quality, lower=0.95))
+    covered = replace(ADA, faces=(ReferenceFace("references/0.png", 1.0, masked), *ADA.faces[1:]))
+    assert any("covered faces are measured" in n for n in judge_for(covered, FakeAnalyser(), gate=NeverDrawn()).notes())

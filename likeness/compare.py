@@ -22,7 +22,7 @@ from .report.statistics import NOISE
 from .scoring import Score
 
 RULE = (
-    "Rule: a version takes over when its consistency rate (accepted / measurable) is higher, and no fewer of its "
+    "Rule: a version takes over when its consistency rate (accepted / measurable) is higher, and more of its "
     "pictures are accepted without being a copy of a reference; a tie changes nothing."
 )
 
@@ -114,10 +114,10 @@ class Outcome:
             return "none of the present pictures could be measured, so there is no rate that its own could be above"
         if ours.rate <= theirs.rate:
             return f"its consistency rate is {'the same' if ours.rate == theirs.rate else 'lower'}"
-        if ours.good < theirs.good:
+        if ours.good <= theirs.good:
             return (
                 f"its rate is higher, but {ours.good} of its pictures are accepted and no copy, against {theirs.good}: "
-                "pictures that cannot be measured, and copies of references, count against it"
+                "there must be more, and pictures that cannot be measured and copies of references are none"
             )
         return ""
 
@@ -212,18 +212,19 @@ def drawn_by(settings: BaseSettings, has_faceid: bool) -> str:
 
 
 def candidate_of(profile: Profile, number: int = 0, family: str | None = None) -> tuple[int, str]:
-    """(version, family) to compare: the one of that number, or for 0 the newest that does not draw.
+    """(version, family) of pictures that are there: the version of that number, or for 0 the only one that does not
+    draw.
 
-    LibraryError when there is none, when several families have one, or when it draws the character anyway.
+    LibraryError when there is none, when several wait, or when it draws the character anyway.
     """
     if number == 0:
-        bases = {f: s for f, s in profile.base.items() if family in (None, f)}
-        waiting = {f: max(v.version for v in s.loras if not v.active) for f, s in bases.items() if _idle(s)}
-        if len(waiting) != 1:
-            told = f"has such on {', '.join(waiting)}: say the family" if waiting else "has none: register one"
-            raise LibraryError(f"A LoRA version that does not draw yet was to be compared, and {profile.name} {told}.")
-        ((found, number),) = waiting.items()
-        return number, found
+        found, numbers = _waiting(profile, family)
+        if len(numbers) > 1:
+            raise LibraryError(
+                f"{profile.name} has several LoRA versions that do not draw on {found} ({_listed(numbers)}), and the "
+                "pictures do not tell which of them drew: give its number as version, for example Register LoRA's."
+            )
+        return numbers[0], found
     found = family_with(profile, number, family)
     active = profile.settings(found).lora
     if active is not None and active.version == number and profile.settings(found).method not in OTHER_METHODS:
@@ -234,8 +235,25 @@ def candidate_of(profile: Profile, number: int = 0, family: str | None = None) -
     return number, found
 
 
-def _idle(settings: BaseSettings) -> bool:
-    return any(not v.active for v in settings.loras)
+def newest_waiting(profile: Profile, family: str | None = None) -> tuple[int, str]:
+    """(version, family) to draw and compare. LibraryError when none waits, or some on several families do."""
+    found, numbers = _waiting(profile, family)
+    return numbers[-1], found
+
+
+def _waiting(profile: Profile, family: str | None) -> tuple[str, list[int]]:
+    """(family, versions that do not draw, the newest last)."""
+    bases = {f: s for f, s in profile.base.items() if family in (None, f)}
+    waiting = {str(f): sorted(v.version for v in s.loras if not v.active) for f, s in bases.items()}
+    waiting = {f: numbers for f, numbers in waiting.items() if numbers}
+    if len(waiting) != 1:
+        told = f"has such on {', '.join(waiting)}: say the family" if waiting else "has none: register one"
+        raise LibraryError(f"A LoRA version that does not draw yet was to be compared, and {profile.name} {told}.")
+    return next(iter(waiting.items()))
+
+
+def _listed(numbers: Sequence[int], most: int = 10) -> str:
+    return ", ".join(map(str, numbers[-most:])) + (" and older ones" if len(numbers) > most else "")
 
 
 def settle(
@@ -253,8 +271,7 @@ def settle(
         seen = next((v for v in about.seen.settings(family).loras if v.version == number), version)
         if (seen.file, seen.sha256) != (version.file, version.sha256):
             raise LibraryError(f"Version {number} of {profile.name} was replaced meanwhile: compare it again.")
-        same = _way(profile, family) == _way(about.seen, family)
-        made.append(_evidence(outcome, about, number, family, same, switch))
+        made.append(_evidence(outcome, about, number, family, profile, switch))
         changed = _with_evidence(profile, family, number, made[-1])
         return chosen(changed, family, number) if made[-1].switched else changed
 
@@ -265,8 +282,9 @@ def _way(profile: Profile, family: str) -> tuple[object, ...]:
     """All of a profile that shapes the pictures of a family."""
     s = profile.settings(family)
     lora = None if s.lora is None else (s.lora.file, s.lora.sha256)
-    words = (profile.trigger, profile.class_word, profile.description, profile.negative, profile.references)
-    return (s.method, s.preset, lora, s.faceid, s.strengths, s.sampling, *words)
+    words = (profile.trigger, profile.class_word, profile.description, profile.negative)
+    face = (profile.references, profile.face_model)
+    return (s.method, s.preset, lora, s.faceid, s.strengths, s.sampling, *words, *face)
 
 
 def _with_evidence(profile: Profile, family: str, number: int, evidence: Comparison) -> Profile:
@@ -275,12 +293,16 @@ def _with_evidence(profile: Profile, family: str, number: int, evidence: Compari
     return with_settings(profile, family, with_loras(settings, rows, None))
 
 
-def _evidence(outcome: Outcome, about: Circumstances, number: int, family: str, same: bool, switch: bool) -> Comparison:
+def _evidence(
+    outcome: Outcome, about: Circumstances, number: int, family: str, profile: Profile, switch: bool
+) -> Comparison:
+    """`profile` is the saved one, which may have been changed since the pictures were drawn."""
     ours, theirs = outcome.candidate, outcome.present
     settings = about.seen.settings(family)
-    against = drawn_by(settings, about.has_faceid)
+    against, now = (drawn_by(p.settings(family), about.has_faceid) for p in (about.seen, profile))
+    same = _way(profile, family) == _way(about.seen, family)
     switched = outcome.wins and same and switch
-    lines = [_headline(outcome, number, against, same, switch)]
+    lines = [_headline(outcome, number, against, now, switched, switch)]
     lines += [f"Version {number}: {ours}.", f"{against}: {theirs}.", outcome.chance(), RULE]
     if switched and settings.strengths.source == "swept":
         lines.append("The strengths were swept without this version: tune them again.")
@@ -308,19 +330,21 @@ def _evidence(outcome: Outcome, about: Circumstances, number: int, family: str, 
     )
 
 
-def _headline(outcome: Outcome, number: int, against: str, same: bool, switch: bool) -> str:
+def _headline(outcome: Outcome, number: int, against: str, now: str, switched: bool, switch: bool) -> str:
+    """`against` drew the present pictures, `now` is what draws the character where it is not switched."""
+    stays = f"{against} stays: version {number}" if now == against else f"Version {number}"
+    since = "" if now == against else f", and draws with {now} by now"
+    if switched:
+        return f"Version {number} takes over from {against}."
+    if not outcome.wins and not since:
+        return f"{stays} does not take over, because {outcome.obstacle}."
     if not outcome.wins:
-        return f"{against} stays: version {number} does not take over, because {outcome.obstacle}."
+        return f"{stays} does not take over from {against}, because {outcome.obstacle}; the profile was changed{since}."
     if not switch:
         return (
             f"Version {number} would take over from {against}; the profile stays, because it was only to be reported."
         )
-    if not same:
-        return (
-            f"{against} stays: version {number} has won, but the profile was changed after the pictures were drawn. "
-            "Compare again."
-        )
-    return f"Version {number} takes over from {against}."
+    return f"{stays} has won, but the profile was changed after the pictures were drawn{since}. Compare again."
 
 
 def _rounded(value: float | None) -> float | None:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 TEMP_PREFIX = ".likeness-"
 TEMP_MAX_AGE = 3600.0  # seconds; an older temporary file belongs to a process that was killed
+_ASIDE = ".old"  # of a folder that is no temporary one, but half way through `swap_folders`
 LOCK_SECONDS = 30.0
 _FLUSHERS = 8
 _LOCK_POLL = 0.01  # seconds between two looks at a lock that another program holds
@@ -38,6 +40,7 @@ _ADVICE = {
     errno.EACCES: "no permission to write there: change the folder's permissions",
     errno.EPERM: "no permission to write there: change the folder's permissions",
     errno.ENOENT: "the folder does not exist",
+    errno.EEXIST: "that file exists already",
     errno.ENAMETOOLONG: "the name is too long: shorten it",
 }
 
@@ -52,15 +55,22 @@ def _failed(action: str, path: Path, error: OSError) -> StorageError:
 def read_limited(path: Path, limit: int) -> bytes:
     """The file's bytes, or StorageError when it is missing, unreadable, no plain file, or over `limit` bytes."""
     try:
-        with open(path, "rb", opener=_open_at_once) as f:
-            if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
-                raise StorageError(f"Could not read {path}: it is not a plain file.")
+        with open_plain(path) as f:
             data = f.read(limit + 1)
     except OSError as error:
         raise _failed("read", path, error) from error
     if len(data) > limit:
         raise StorageError(f"Could not read {path}: it is larger than {limit:,} bytes, so it is not what it should be.")
     return data
+
+
+@contextmanager
+def open_plain(path: Path) -> Iterator[BinaryIO]:
+    """A file to read from. OSError when it is missing, unreadable or no plain file."""
+    with open(path, "rb", opener=_open_at_once) as f:
+        if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is not a plain file")
+        yield f
 
 
 def _open_at_once(path: str, flags: int) -> int:
@@ -200,7 +210,7 @@ def swap_folders(new: Path, target: Path) -> None:
             _replace(target, aside_of(target))
             try:
                 _replace(new, target)
-            except OSError:
+            except BaseException:
                 _replace(aside_of(target), target)
                 raise
             with suppress(OSError):  # `finish_swap` does it later
@@ -212,7 +222,7 @@ def swap_folders(new: Path, target: Path) -> None:
 
 def aside_of(target: Path) -> Path:
     """Where `swap_folders` puts a folder for a moment, where the system has no exchange."""
-    return target.parent / f"{TEMP_PREFIX}{target.name}.old"
+    return target.parent / f"{TEMP_PREFIX}{target.name}{_ASIDE}"
 
 
 def finish_swap(new: Path, target: Path) -> None:
@@ -257,13 +267,15 @@ def delete_folder(folder: Path) -> None:
 
 
 def read_pieces(path: Path, size: int = 1 << 20) -> Iterator[bytes]:
-    """A file of any size, `size` bytes at a time. StorageError when it is missing, unreadable or no plain file."""
+    """A file of any size, `size` bytes at a time. StorageError when it cannot be read or is written to meanwhile."""
     try:
-        with open(path, "rb", opener=_open_at_once) as f:
-            if not stat.S_ISREG(os.fstat(f.fileno()).st_mode):
-                raise StorageError(f"Could not read {path}: it is not a plain file.")
+        with open_plain(path) as f:
+            before = os.fstat(f.fileno())
             while piece := f.read(size):
                 yield piece
+            after = os.fstat(f.fileno())
+            if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+                raise StorageError(f"Could not read {path}: something is writing to it, so try again later.")
     except OSError as error:
         raise _failed("read", path, error) from error
 
@@ -289,8 +301,9 @@ def staged_file(folder: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
 
 
 @contextmanager
-def new_file(temp: Path, target: Path) -> Iterator[None]:
-    """`temp` becomes `target`, never over another file; for good only when the block ends without an error.
+def new_file(temp: Path, target: Path, needed: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """`temp` becomes `target`, never over another file; for good only when the block ends without an error, or when
+    `needed` says so after one: a program that is stopped may have told others of the file already.
 
     StorageError when `target` exists, or cannot be made. A folder that was made for it goes with it.
     """
@@ -300,15 +313,14 @@ def new_file(temp: Path, target: Path) -> Iterator[None]:
         try:
             _place(temp, target)
             _sync_folder(target.parent)
-        except FileExistsError as error:
-            raise StorageError(f"Could not write {target}: that file exists already.") from error
         except OSError as error:
             raise _failed("write", target, error) from error
         try:
             yield
         except BaseException:
-            with suppress(OSError):
-                target.unlink()
+            if not needed():
+                with suppress(OSError):
+                    target.unlink()
             raise
     except BaseException:
         with suppress(OSError):
@@ -330,7 +342,7 @@ def _place(temp: Path, target: Path) -> None:
             pass
         try:
             os.replace(temp, target)
-        except OSError:
+        except BaseException:
             target.unlink()
             raise
 
@@ -379,7 +391,7 @@ def sweep_temp(folder: Path, max_age: float = TEMP_MAX_AGE) -> int:
     removed = 0
     for path in folder.rglob(f"{TEMP_PREFIX}*"):
         try:
-            if time.time() - path.lstat().st_mtime > max_age:
+            if path.suffix != _ASIDE and time.time() - path.lstat().st_mtime > max_age:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
                 removed += 1
         except OSError:

@@ -7,10 +7,8 @@ that alone; `check_whole` reads every number. Key names follow kohya-ss/sd-scrip
 from __future__ import annotations
 
 import json
-import math
-import re
+import os
 import struct
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -19,21 +17,20 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .errors import LoraError
+from .errors import LoraError, quoted
+from .files import open_plain
+from .lora_keys import family_of_keys, products, rank_of, ruled_out
 from .lora_words import family_told, line_of, number_of
 from .profile import LoraVersion, Profile
 
 MAX_HEADER = 16 * 1024 * 1024  # kohya writes tag tables of some MB; 100 MB is no LoRA
 _PIECE = 1 << 20  # bytes read at a time
+_MAX_AXES, _MAX_ALPHA = 8, 1e6
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4, "U8": 1, "I8": 1}
 _KIN = {  # families whose LoRAs look alike by their keys; the first is what such a file is taken for
     "sdxl": ("sdxl", "kolors"),
     "flux": ("flux", "flux2", "chroma", "hunyuan_video"),
 }
-_DOWN, _UP = (".lora_down", ".lora_A", ".lora.down"), (".lora_up", ".lora_B", ".lora.up")  # a dot or the end follows
-_LYCORIS = (".hada_w1", ".lokr_w1", ".oft_blocks")
-_WAN = re.compile(r"blocks[._]\d+[._]cross_attn[._][qkvo]\.")
-_UNET = ("down_blocks", "up_blocks", "mid_block", "input_blocks", "output_blocks", "middle_block")
 
 
 @dataclass(frozen=True)
@@ -45,6 +42,7 @@ class LoraInfo:
     metadata: dict[str, str] = field(default_factory=dict)  # the trainer's notes
     rank: int | None = None  # the most frequent one
     alpha: float | None = None  # it acts with alpha / rank
+    never: tuple[str, ...] = ()  # families that its keys rule out
     changes: bool = True  # False: every number that it would add is 0, so it draws what the model draws without it
 
 
@@ -69,12 +67,10 @@ def read_info(path: Path, name: str = "") -> LoraInfo:
         raise LoraError(f"{name} is cut short or holds no tensors: download or train it again.")
     metadata = header.get("__metadata__", {})
     texts = {str(k): str(v) for k, v in metadata.items()} if isinstance(metadata, dict) else {}
-    return LoraInfo(name, _joined(family_of_keys(shapes), family_told(texts)), texts, _rank(shapes))
-
-
-def _joined(by_keys: str | None, told: str | None) -> str | None:
-    """Notes name a family among those that its keys allow; else the keys, which nobody wrote by hand, decide."""
-    return told if told is not None and fits(by_keys, told) else by_keys
+    never, by_keys, told = ruled_out(list(shapes)), family_of_keys(shapes), family_told(texts)
+    # notes name a family among those that the keys allow; else the keys, which nobody wrote by hand, decide
+    family = told if told is not None and told not in never and fits(by_keys, told) else by_keys
+    return LoraInfo(name, family, texts, rank_of(shapes), never=never)
 
 
 def fits(made_for: str | None, family: str) -> bool:
@@ -86,14 +82,12 @@ def _header(path: Path, name: str = "") -> tuple[dict[str, Any], int]:
     """(header, bytes of tensor data that follow it)."""
     name = name or path.name
     try:
-        with open(path, "rb") as f:
-            total = path.stat().st_size
+        with _opened(path, name) as f:
+            total = os.fstat(f.fileno()).st_size
             (length,) = struct.unpack("<Q", f.read(8))
             if length > min(MAX_HEADER, total - 8):
                 raise LoraError(f"{name} is no LoRA: its header claims {length:,} bytes. Download it again.")
             header = json.loads(f.read(length))
-    except OSError as error:
-        raise LoraError(f"{name} cannot be read ({error.strerror}): check {path.parent}.") from error
     except (struct.error, ValueError, RecursionError, UnicodeDecodeError) as error:
         raise LoraError(f"{name} is no safetensors file: download it again.") from error
     if not isinstance(header, dict):
@@ -104,49 +98,6 @@ def _header(path: Path, name: str = "") -> tuple[dict[str, Any], int]:
 def _has_offsets(value: Any) -> bool:
     offsets = value.get("data_offsets") if isinstance(value, dict) else None
     return isinstance(offsets, list) and len(offsets) == 2 and all(isinstance(o, int) for o in offsets)
-
-
-def family_of_keys(shapes: Mapping[str, Any]) -> str | None:
-    """The base family, from blocks that only one architecture has, or in a UNet from the width of the text that a
-    cross-attention's keys are made of.
-
-    768: CLIP-L, SD 1.5. 1024: OpenCLIP-H, SD 2. 2048: CLIP-L + CLIP-G, SDXL.
-    """
-    keys = list(shapes)
-    for parts, family in (
-        (("joint_blocks",), "sd3"),
-        (("double_blocks", "single_blocks", "single_transformer_blocks"), "flux"),
-        (("context_refiner",), "z_image"),
-    ):
-        if any(part in key for key in keys for part in parts):
-            return family
-    if any("transformer_blocks" in k and "img_mlp" in k for k in keys):
-        return "qwen_image"
-    if any(_WAN.search(k) for k in keys):
-        return "wan"
-    widths = {width for key, shape in shapes.items() if (width := _text_width(key, shape))}
-    if len(widths) == 1:
-        return {768: "sd15", 1024: "other", 2048: "sdxl"}.get(widths.pop())
-    return "sdxl" if any(k.startswith("lora_te2_") for k in keys) else None
-
-
-def _text_width(key: str, shape: Any) -> int:
-    """Inputs of the keys of a UNet's cross-attention, 0 for any other tensor."""
-    if not ("attn2" in key and "to_k" in key and any(part in key for part in _UNET)):
-        return 0
-    if not (_is(key, _DOWN) or ".hada_w1_b" in key) or not isinstance(shape, list) or len(shape) < 2:
-        return 0
-    return shape[1] if isinstance(shape[1], int) and not isinstance(shape[1], bool) else 0
-
-
-def _is(key: str, parts: tuple[str, ...]) -> bool:
-    return any(part + "." in key or key.endswith(part) for part in parts)
-
-
-def _rank(shapes: Mapping[str, Any]) -> int | None:
-    downs = [s[0] for k, s in shapes.items() if _is(k, _DOWN) and isinstance(s, list) and s]
-    ranks = Counter(r for r in downs if type(r) is int and 0 < r <= 65536)
-    return ranks.most_common(1)[0][0] if ranks else None
 
 
 # ---- the whole file
@@ -165,29 +116,28 @@ def check_whole(path: Path, name: str = "", check: Callable[[], None] = lambda: 
         )
     info, (header, size) = read_info(path, name), _header(path, name)
     tensors = _tensors(header, size, name)
-    _check_pairs(tensors, name)
-    alphas: list[float] = []
-    changes: list[bool] = []  # of every tensor that is 0 where training begins
+    added = products({t.key: t.shape for t in tensors}, name)
+    alphas, zeros = [number_of(info.metadata, "ss_network_alpha")], set[str]()
     with _opened(path, name) as f:
-        start = path.stat().st_size - size
+        start = os.fstat(f.fileno()).st_size - size
         for tensor in tensors:
             check()
             finite, nonzero, first = _numbers(f, start, tensor)
             if not finite:
-                raise LoraError(f"{name} holds numbers that are not finite ({tensor.key}): its training has failed.")
+                where = quoted(tensor.key)
+                raise LoraError(f"{name} holds numbers that are not finite ({where}): its training has failed.")
             if tensor.key.endswith(".alpha"):
                 alphas.append(first)
-            if _is(tensor.key, (*_UP, ".diff", ".diff_b")):
-                changes.append(nonzero)
-    alpha = number_of(info.metadata, "ss_network_alpha")
-    alpha = alphas[0] if alpha is None and alphas and abs(alphas[0]) < 1e6 else alpha
-    return replace(info, alpha=None if alpha is None else round(alpha, 3), changes=any(changes) or not changes)
+            if not nonzero:
+                zeros.add(tensor.key)
+    alpha = next((round(a, 3) for a in alphas if a is not None and abs(a) <= _MAX_ALPHA), None)
+    return replace(info, alpha=alpha, changes=any(zeros.isdisjoint(keys) for keys in added))
 
 
 @contextmanager
 def _opened(path: Path, name: str) -> Iterator[BinaryIO]:
     try:
-        with open(path, "rb") as f:
+        with open_plain(path) as f:
             yield f
     except OSError as error:
         raise LoraError(f"{name} cannot be read ({error.strerror}): check {path.parent}.") from error
@@ -206,7 +156,7 @@ def _tensors(header: Mapping[str, Any], size: int, name: str) -> list[_Tensor]:
         if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in shape):
             raise broken
         dtype, (begin, end) = str(value.get("dtype")), value["data_offsets"]
-        if dtype not in _BYTES or end - begin != math.prod(shape) * _BYTES[dtype]:
+        if dtype not in _BYTES or end - begin != _count(shape, size) * _BYTES[dtype]:
             raise broken
         found.append(_Tensor(key, dtype, tuple(shape), begin, end))
     found.sort(key=lambda t: (t.begin, t.end))
@@ -221,21 +171,16 @@ def _tensors(header: Mapping[str, Any], size: int, name: str) -> list[_Tensor]:
     return found
 
 
-def _check_pairs(tensors: list[_Tensor], name: str) -> None:
-    downs = {_stem(t.key, _DOWN): t for t in tensors if _is(t.key, _DOWN)}
-    ups = {_stem(t.key, _UP): t for t in tensors if _is(t.key, _UP)}
-    if not downs and not any(part in t.key for t in tensors for part in _LYCORIS):
-        raise LoraError(f"{name} is no LoRA: it holds no low-rank weights. A checkpoint or an embedding is none.")
-    if odd := sorted(set(downs) ^ set(ups)):
-        raise LoraError(f"{name} is damaged: of {odd[0]} only one half is there. Download or train it again.")
-    for stem, down in downs.items():
-        rank, up = down.shape[:1], ups[stem].shape[1:2]
-        if not rank or rank != up:
-            raise LoraError(f"{name} is damaged: the halves of {stem} do not fit. Download or train it again.")
-
-
-def _stem(key: str, parts: tuple[str, ...]) -> str:
-    return next(key.split(part)[0] for part in parts if _is(key, (part,)))
+def _count(shape: list[int], most: int) -> int:
+    """How many numbers a tensor of this shape has; -1 for more than `most`. Nothing larger is multiplied on the way."""
+    if len(shape) > _MAX_AXES or any(n > most for n in shape):
+        return -1
+    count = 1
+    for n in shape:
+        count *= n
+        if count > most:
+            return -1
+    return count
 
 
 def _numbers(f: BinaryIO, start: int, tensor: _Tensor) -> tuple[bool, bool, float]:
@@ -254,7 +199,9 @@ def _pieces(f: BinaryIO, start: int, tensor: _Tensor) -> Iterator[np.ndarray[Any
     while left > 0:
         data = f.read(min(left, _PIECE))
         if len(data) < min(left, _PIECE):
-            raise LoraError(f"{tensor.key} ends too soon: something is writing to its file, so try again later.")
+            raise LoraError(
+                f"{quoted(tensor.key)} ends too soon: something is writing to its file, so try again later."
+            )
         left -= len(data)
         values = np.frombuffer(data, kinds.get(tensor.dtype, "u1"))
         yield (values.astype("<u4") << 16).view("<f4") if tensor.dtype == "BF16" else values
@@ -266,12 +213,20 @@ def _pieces(f: BinaryIO, start: int, tensor: _Tensor) -> Iterator[np.ndarray[Any
 def check_family(path: Path, family: str) -> LoraInfo:
     """`read_info`, refused when the file was made for another base family than `family`; "other" can be any."""
     info = read_info(path)
-    if family != "other" and not fits(info.family, family):
+    if family != "other" and not _can_be(info, family):
         raise LoraError(
-            f"{path.name} is a LoRA for {info.family}, but the model is {family}: "
+            f"{path.name} is a LoRA for {_told(info)}, but the model is {family}: "
             f"choose one trained on {family}, or another checkpoint."
         )
     return info
+
+
+def _can_be(info: LoraInfo, family: str) -> bool:
+    return family not in info.never and fits(info.family, family)
+
+
+def _told(info: LoraInfo) -> str:
+    return info.family or "a transformer model"
 
 
 def checkpoint_family(path: Path) -> str | None:
@@ -291,9 +246,9 @@ def checkpoint_family(path: Path) -> str | None:
 
 def base_of(info: LoraInfo, family: str | None = None) -> str:
     """The base family of a LoRA: `family` where the user says it, else what the file tells. LoraError for neither."""
-    if family is not None and not fits(info.family, family):
+    if family is not None and not _can_be(info, family):
         raise LoraError(
-            f"{info.name} is a LoRA for {info.family}, not for {family}: choose {info.family}, or another file."
+            f"{info.name} is a LoRA for {_told(info)}, not for {family}: choose another family, or another file."
         )
     if family is None and info.family is None:
         raise LoraError(f"{info.name} does not tell which base model it is for: say it, for example sd15 or sdxl.")

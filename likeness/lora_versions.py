@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from .errors import LibraryError, LikenessError, LoraError, PathError
+from .errors import LibraryError, LikenessError, LoraError, PathError, quoted
 from .files import new_file, read_pieces, staged_file, sweep_temp
 from .library import Library
 from .lora_file import LoraInfo, base_of, check_whole
@@ -27,6 +29,7 @@ from .paths import contained, slug_of
 from .profile import BaseSettings, LoraVersion, Profile
 
 ACTIVE, NONE = 0, -1  # in place of a version's number: the active one, and drawing without a LoRA
+_MAX_STEPS, _MAX_VERSION = 10**9, 9999  # as a profile takes them
 LORA_METHODS, OTHER_METHODS = ("lora_faceid", "lora_only"), ("faceid_only", "img2img")
 
 
@@ -122,6 +125,8 @@ def register(
     trigger; then nothing is left behind.
     """
     trigger = library.get(slug).trigger
+    if terms.steps is not None and not 1 <= terms.steps <= _MAX_STEPS:
+        raise LoraError(f"{terms.steps:,} steps were not trained: give 1 to {_MAX_STEPS:,}.")
     place = contained(shelf.folder, slug)
     if shelf.folder.is_dir():
         sweep_temp(shelf.folder)
@@ -176,9 +181,16 @@ class _Shelving:
         version = twin or self._new()
         target = self._free(version)
         version = version.model_copy(update={"file": f"{self.profile.slug}/{target.name}", "sha256": self.sha256})
-        with new_file(self.temp, target):
-            lost = ("Its file was gone and is there again.",) if twin is not None else ()
+        with new_file(self.temp, target, lambda: self._is_listed(library, version.file)):
+            lost = ("Its file was gone or changed and is there again.",) if twin is not None else ()
             return self._saved(library, version, twin is not None, (*notes, *lost))
+
+    def _is_listed(self, library: Library, file: str) -> bool:
+        """Whether a version of that file was saved; a file too many is better than one too few."""
+        try:
+            return any(v.file == file for v in library.get(self.profile.slug).settings(self.family).loras)
+        except LikenessError:
+            return True
 
     def _same(self, version: LoraVersion) -> bool:
         """By its hash; one that was added by hand has none in the profile."""
@@ -200,7 +212,7 @@ class _Shelving:
     def _new(self) -> LoraVersion:
         told, settings = self.info.metadata, self.settings
         steps = self.terms.steps or number_of(told, "ss_steps", STEPS)
-        works = settings.lora is not None or self.terms.draws_without(self.family)
+        works = settings.lora is not None or not self.info.changes or self.terms.draws_without(self.family)
         return LoraVersion(
             file="to be named",
             version=self._number(),
@@ -208,23 +220,33 @@ class _Shelving:
             date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             base_model=line_of(told.get("ss_sd_model_name", "")),
             training_set=line_of(self.terms.training_set or told.get(TRAINING_SET, "")),
-            steps=int(steps) if steps and steps > 0 else None,
+            steps=int(steps) if steps and 0 < steps <= _MAX_STEPS else None,
             rank=self.info.rank,
             alpha=self.info.alpha,
         )
 
     def _number(self) -> int:
-        """Above every version of the profile and every file of this name, whoever put it there."""
+        """Above every version of the profile and every file of this name, whoever put it there, where there is such a
+        number; else the first above the versions that no file has."""
         rule = re.compile(re.escape(self.name) + r"_v(\d{1,4})\.safetensors")
         files = [p.name for p in self.place.iterdir()] if self.place.is_dir() else []
-        lying = [int(m[1]) for file in files if (m := rule.fullmatch(file))]
-        return max([*(v.version for v in self.settings.loras), *lying], default=0) + 1
+        lying = {int(m[1]) for file in files if (m := rule.fullmatch(file))}
+        highest = max((v.version for v in self.settings.loras), default=0)
+        above = max([highest, *lying]) + 1
+        numbers = [above] if above <= _MAX_VERSION else range(highest + 1, _MAX_VERSION + 1)
+        if free := [n for n in numbers if n not in lying]:
+            return free[0]
+        raise LoraError(
+            f"{self.profile.name} has version {highest} on {self.family}, and {_MAX_VERSION} is the highest there can "
+            "be: take that version out of profile.toml."
+        )
 
     def _free(self, version: LoraVersion) -> Path:
         """A path that nobody has. A known version whose file was changed gets another one, beside it."""
-        first = contained(self.place, f"{self.name}_v{version.version}.safetensors")
-        other = contained(self.place, f"{self.name}_v{version.version}_{self.sha256[:8]}.safetensors")
-        return other if first.exists() else first
+        stem = f"{self.name}_v{version.version}"
+        more = (f"{stem}_{self.sha256[:8]}" + (f"_{n}" if n > 1 else "") for n in count(1))
+        paths = (contained(self.place, f"{name}.safetensors") for name in chain([stem], more))
+        return next(path for path in paths if not os.path.lexists(path))
 
     def _saved(self, library: Library, version: LoraVersion, known: bool, notes: tuple[str, ...]) -> Registered:
         kept = [v for v in self.settings.loras if v.version != version.version]
@@ -351,8 +373,8 @@ def inside_output(folder: Path, text: str) -> Path:
     """A LoRA file below ComfyUI's output folder, named by its path there. PathError for one outside."""
     parts = [p for p in text.strip().replace("\\", "/").split("/") if p]
     path = contained(folder, *parts) if parts else folder
-    if not path.is_file():
-        raise PathError(f"There is no file {text.strip()!r} in ComfyUI's output folder {folder}: check its name.")
+    if not os.path.isfile(path):  # noqa: PTH113 - a name that is too long is no file, too
+        raise PathError(f"There is no file {quoted(text.strip())} in ComfyUI's output folder {folder}: check its name.")
     return path
 
 

@@ -98,7 +98,7 @@ def check_trigger(name: str, metadata: Mapping[str, str], trigger: str, anyhow: 
     words = words_of(metadata)
     if not words.known:
         return f"{name} does not tell its trigger, so that was not checked." if trigger else ""
-    if not trigger.strip():
+    if not _parts(trigger):
         return f"The profile has no trigger, and {name} was trained on {words.shown()}: set the one it knows."
     if not all(any(_holds(text, part) for text in words.texts) for part in _parts(trigger)):
         wrong = f"{name} was trained on {words.shown()}, without the profile's trigger {quoted(trigger)}"

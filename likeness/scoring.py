@@ -17,7 +17,7 @@ from .calibration import Band, band_of, copy_limit
 from .character import Character, with_encoder
 from .errors import LikenessError, printable
 from .faces.drawn import gate_for
-from .faces.face import Analyser, Face, Vector, choose, cosine, normalise, place
+from .faces.face import Analyser, Face, Vector, choose, cosine, normalise, place, same_face
 from .faces.stream import analyse_many
 from .images import RGB8
 from .measurable import DRAWN, Gate, Limits, limits_for, why_not_measurable
@@ -260,20 +260,6 @@ def _look_reason(look: Look) -> str:
 
 def _stack(vectors: Sequence[Vector]) -> Vector:
     return np.stack(vectors)
-
-
-def same_face(face: Face, others: Sequence[Face]) -> Face | None:
-    """Of another encoder's faces the one at the same place: boxes that overlap by half of their union."""
-    best = max(others, key=lambda o: _overlap(face.box, o.box), default=None)
-    return best if best is not None and _overlap(face.box, best.box) >= 0.5 else None
-
-
-def _overlap(a: Vector, b: Vector) -> float:
-    """Intersection over union of two boxes, 0..1."""
-    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
-    shared = float(np.prod(np.maximum(high - low, 0)))
-    union = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared
-    return shared / union if union > 0 else 0.0
 
 
 def judge_for(

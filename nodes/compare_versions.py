@@ -104,7 +104,8 @@ def _inputs() -> list[Any]:
             min=0,
             max=9999,
             optional=True,
-            tooltip="Number of the version that drew the candidate's pictures. 0: the newest that is not active.",
+            tooltip="Number of the version that drew the candidate's pictures, for example Register LoRA's. 0: the "
+            "only one that is not active.",
         ),
         io.Combo.Input(
             "family",

@@ -13,7 +13,7 @@ from comfy_api.latest import io
 
 from ..likeness.character import Character, open_character
 from ..likeness.errors import LikenessError, LoraError
-from ..likeness.lora_file import family_of_keys
+from ..likeness.lora_keys import family_of_keys
 from ..likeness.lora_versions import (
     Incoming,
     Terms,
@@ -89,7 +89,8 @@ class RegisterLora(io.ComfyNode):
     ) -> io.NodeOutput:
         if character.folder is None:
             raise LikenessError(f"{character.profile.name!r} lies in no library, so it has no versions: save it first.")
-        one_source(lora=lora != NO_LORA, output_file=output_file.strip(), trained=trained)
+        weights = _weights(trained)
+        one_source(lora=lora != NO_LORA, output_file=output_file.strip(), trained=weights)
         terms = Terms(
             None if family == host.AUTO else family,
             name,
@@ -101,7 +102,7 @@ class RegisterLora(io.ComfyNode):
         )
         library = host.library()
         path = _path(lora, output_file)
-        incoming = from_file(path) if path else _trained(trained or {}, terms, library.get(character.slug))
+        incoming = from_file(path) if path else _trained(weights, terms, library.get(character.slug))
         made = register(library, character.slug, incoming, host.lora_shelf(), terms, host.stop_if_interrupted)
         opened = open_character(library, character.slug)
         candidate = replace(opened, profile=chosen(opened.profile, made.family, made.version.version))
@@ -118,10 +119,20 @@ def _path(lora: str, output_file: str) -> Path | None:
     return inside_output(host.output_folder(), output_file) if output_file.strip() else None
 
 
+def _weights(trained: object) -> dict[str, torch.Tensor]:
+    """What was connected to trained; nothing where nothing was."""
+    found = {} if trained is None else trained
+    if not isinstance(found, Mapping) or not all(isinstance(k, str) and _is_data(w) for k, w in found.items()):
+        raise LoraError("What is connected to trained is no LoRA: connect the lora output of Train LoRA.")
+    return dict(found)
+
+
+def _is_data(weight: object) -> bool:
+    return isinstance(weight, torch.Tensor) and weight.layout == torch.strided and not weight.is_meta
+
+
 def _trained(weights: Mapping[str, torch.Tensor], terms: Terms, profile: Profile) -> Incoming:
     """The output of Train LoRA as a file, with the notes that it does not write."""
-    if not all(isinstance(w, torch.Tensor) for w in weights.values()):
-        raise LoraError("What is connected to trained is no LoRA: connect the lora output of Train LoRA.")
     kept = {key: weight if weight.dtype in _DTYPES else weight.float() for key, weight in weights.items()}
     told = terms.family or family_of_keys({key: list(weight.shape) for key, weight in kept.items()}) or ""
     notes = notes_for(profile.trigger, told, terms.steps, terms.training_set, profile.name)

@@ -21,6 +21,7 @@ from .sweep_values import OUTPUTS
 APPLY = ("LikenessApplyCharacter", "LikenessApplyCharacters")
 _SOURCE = "LikenessSweepValues"
 _PEOPLE = ("LikenessLoadCharacter", "LikenessCreateCharacter")
+_REGISTER, _CANDIDATE = "LikenessRegisterLoRA", 1  # its output of that place draws with the new version
 
 
 @dataclass(frozen=True, repr=False)
@@ -52,9 +53,20 @@ class Drawing:
         return [row for row in self._parts if row["class_type"] in APPLY]
 
     @property
-    def versions(self) -> list[object]:
-        """LoRA versions that characters are loaded with."""
-        return [part["inputs"].get("lora_version", ACTIVE) for part in self._parts if part["class_type"] in _PEOPLE]
+    def tried(self) -> list[str]:
+        """LoRA versions that characters are drawn with though they are not the active ones, in words."""
+        inputs = [part["inputs"].get("lora_version", ACTIVE) for part in self._parts if part["class_type"] in _PEOPLE]
+        loaded = [
+            f"LoRA version {i}" if isinstance(i, int) else "a LoRA version from a link" for i in inputs if i != ACTIVE
+        ]
+        return [*loaded, *(["the LoRA version of Register LoRA's candidate"] if self._draws_candidate else [])]
+
+    @property
+    def _draws_candidate(self) -> bool:
+        nodes = upstream(self.nodes.get_node, self.picture, self.source)
+        links = [value for node in nodes.values() for value in node["inputs"].values() if is_link(value)]
+        used = {(nodes[link[0]]["class_type"], int(link[1])) for link in links if link[0] in nodes}
+        return (_REGISTER, _CANDIDATE) in used
 
     @property
     def slugs(self) -> list[str]:
@@ -136,10 +148,11 @@ def check_profile(drawing: Drawing, character: Character) -> None:
 
     The strengths of the winner were found together with those that were not swept; a profile has its own.
     """
-    if tried := [v for v in drawing.versions if v != ACTIVE]:
+    if tried := drawing.tried:
         raise LikenessError(
-            f"The graph draws with LoRA version {tried[0]}, which is not the active one, beside whose strengths the "
-            "winner would be written: set lora_version of Load Character to 0, or only report."
+            f"The graph draws with {tried[0]}, which may not be the active one, and the winner would be written beside "
+            "the active one's strengths: draw with the character as it is saved (lora_version 0, Register LoRA's "
+            "character), or only report."
         )
     methods = {settings.method for settings in character.profile.base.values()}
     for node in drawing.appliers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 from ..assets import FACEID_FAMILIES, choose_adapter, find_listed
 from ..character import open_character
-from ..compare import candidate_of
+from ..compare import candidate_of, newest_waiting
 from ..errors import LikenessError, ModelMissingError, ServerError
 from ..files import make_folder
 from ..library import Library
@@ -84,7 +85,8 @@ def _compare_options(parser: argparse.ArgumentParser) -> None:
 
 
 def register_lora(arguments: argparse.Namespace, places: Places) -> None:
-    path = arguments.file if arguments.file.is_file() else _listed_path(places, str(arguments.file))
+    named = os.path.isfile(arguments.file)  # noqa: PTH113 - a name that is too long is no file, too
+    path = arguments.file if named else _listed_path(places, str(arguments.file))
     made = register_file(
         places,
         slug_named(arguments.character),
@@ -197,7 +199,9 @@ def compare_lora(arguments: argparse.Namespace, places: Places) -> int:
     if arguments.server:
         shown = _compared(QueueClient(arguments.server), arguments, slug, arguments.version)
     else:
-        number, _ = candidate_of(places.library().get(slug), arguments.version, arguments.family)
+        profile = places.library().get(slug)
+        asked = arguments.version or newest_waiting(profile, arguments.family)[0]
+        number, _ = candidate_of(profile, asked, arguments.family)
         shown = _on_own_server(arguments, slug, number, places)
     told = shown["likeness_comparison"][0]
     say(arguments, "\n".join(shown["text"]), told)

@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,13 +22,18 @@ from ..errors import LikenessError
 
 _WINDOWS = sys.platform == "win32"
 # tqdm: "steps:  33%|###3      | 1/3 [00:03<00:06,  3.41s/it, avr_loss=1.09]"
-_STEPS = re.compile(r"steps:\s+\d+%\|[^|]*\|\s*(\d+)/(\d+)\s*\[[\d:]+<([\d:?]+)(?:.*?avr_loss=([-+\w.]+))?")
+_STEPS = re.compile(r"steps:\s+\d+%\|[^|]*\|\s*(\d{1,9})/(\d{1,9})\s*\[[\d:]+<([\d:?]+)(?:.*?avr_loss=([-+\w.]+))?")
+# Escape sequences of a terminal (ECMA-48): a control sequence, a string such as a window's title, any other.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])?")
 _LOOK = 0.2  # seconds between two looks at whether it has ended
 _PATIENCE = 10.0  # seconds that it has for ending by itself when it is stopped
 _DRAIN = 2.0  # seconds for the rest of its output, once it has ended
 _TAIL = 60  # lines kept for messages
-# What a Python started from ours must not inherit: another installation's packages.
-_NOT_INHERITED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__")
+_PIECE, _AHEAD = 65536, 64  # bytes read at a time, and how many such pieces wait while the log is written
+_MAX_LINE = 4096  # characters of a line that are looked at
+_MAX_LOG = 64 << 20  # bytes; some trainers print without end
+# What a Python started from ours must not inherit, beside PYTHON...: another installation's packages and manners.
+_NOT_INHERITED = ("VIRTUAL_ENV", "CONDA_PREFIX", "__PYVENV_LAUNCHER__")
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Progress:
 
 def progress_in(line: str) -> Progress | None:
     """What a line of the trainer's output says; None for any other line."""
-    found = _STEPS.search(line)
+    found = _STEPS.search(line[:_MAX_LINE])
     if found is None:
         return None
     try:
@@ -68,24 +74,68 @@ class Ended:
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Ours without what leads a Python to our packages, and with output that comes at once, in UTF-8."""
-    kept = {key: value for key, value in environment.items() if key not in _NOT_INHERITED}
+    ours = {key for key in environment if key in _NOT_INHERITED or key.upper().startswith("PYTHON")}
+    kept = {key: value for key, value in environment.items() if key not in ours}
     return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
 
 
+def plain_text(text: str) -> str:
+    """What a terminal would show of it, without what would change the terminal."""
+    return "".join(c if c.isprintable() else " " for c in _ESCAPES.sub("", text))
+
+
 def run_trainer(command: Sequence[str], folder: Path, log: Path, show: Callable[[Progress | None], None]) -> Ended:
-    """Run it to its end; all output goes to `log`. `show` is called often, with news or None.
+    """Run it to its end; its output goes to `log`. `show` is called often, with news or None.
 
     Whatever ends this call, KeyboardInterrupt included, no process of the trainer is left.
     """
-    with open(log, "ab") as file, _stopping_on_signals():
+    with _opened(log) as file, _stopping_on_signals():
         try:
             process = _start(command, folder)
         except OSError as error:
             raise LikenessError(f"{command[0]} cannot be started: {error.strerror}.") from error
         try:
-            return _follow(process, file, show)
+            return _follow(process, _Log(file), show)
         finally:
             stop_all(process)
+
+
+@contextmanager
+def _opened(log: Path) -> Iterator[BinaryIO]:
+    try:
+        file = open(log, "ab", buffering=0)
+    except OSError as error:
+        raise LikenessError(f"The log {log} cannot be written ({error.strerror}): make its folder writable.") from error
+    with file:
+        yield file
+
+
+class _Log:
+    """A log of limited size. Where it cannot be written, the training goes on without it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._left = file, _MAX_LOG
+
+    def add(self, data: bytes) -> None:
+        if data and self._left > 0:
+            kept = data[: self._left]
+            self._left -= len(kept)
+            self._write(kept)
+            if self._left <= 0:
+                self._write(f"\n... the log ends here, at {_MAX_LOG:,} bytes; the last lines follow.\n".encode())
+
+    def finish(self, lines: Iterable[str]) -> None:
+        if self._left <= 0:
+            self._write("\n".join([*lines, ""]).encode())
+
+    def _write(self, data: bytes) -> None:
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            if self._left > 0:
+                print(f"\nThe log cannot be written any more ({error.strerror}); training goes on.", file=sys.stderr)
+            self._left = -1
 
 
 def _start(command: Sequence[str], folder: Path) -> subprocess.Popen[bytes]:
@@ -135,21 +185,23 @@ def _stopping_on_signals() -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = {name: signal.signal(getattr(signal, name), stop) for name in names}
+    # One that is ignored stays so: nohup asks for that, for us and for the trainer.
+    numbers = [n for name in names if signal.getsignal(n := getattr(signal, name)) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
-def _follow(process: subprocess.Popen[bytes], log: BinaryIO, show: Callable[[Progress | None], None]) -> Ended:
+def _follow(process: subprocess.Popen[bytes], log: _Log, show: Callable[[Progress | None], None]) -> Ended:
     told = _Told()
     for data in _output(process):
-        log.write(data)
-        log.flush()
+        log.add(data)
         show(told.take(data))
     told.take(b"\n")
+    log.finish(told.lines)
     return Ended(process.wait(), tuple(told.lines), told.progress)
 
 
@@ -167,7 +219,7 @@ class _Told:
         *whole, self._rest = re.split(r"[\r\n]+", self._rest + self._decoder.decode(data))
         self._rest = self._rest[-10_000:]  # a line without an end
         news = None
-        for line in whole:
+        for line in map(plain_text, whole):
             if found := progress_in(line):
                 self.progress = news = found
             elif line.strip():
@@ -178,23 +230,35 @@ class _Told:
 def _output(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
     """What it writes; b"" where it is silent for a while. Ends soon after the process, whoever holds its pipe."""
     assert process.stdout is not None
-    pieces: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(process.stdout, pieces), daemon=True).start()
-    silent = 0.0
-    while silent < _DRAIN:
-        try:
-            piece = pieces.get(timeout=_LOOK)
-        except queue.Empty:
-            piece = b""
-        if piece is None:
-            return
-        yield piece
-        silent = 0.0 if piece or process.poll() is None else silent + _LOOK
+    pieces: queue.Queue[bytes | None] = queue.Queue(_AHEAD)
+    done = threading.Event()
+    threading.Thread(target=_read, args=(process.stdout, pieces, done), daemon=True).start()
+    deadline = None
+    try:
+        while deadline is None or time.monotonic() < deadline:
+            try:
+                piece = pieces.get(timeout=_LOOK)
+            except queue.Empty:
+                piece = b""
+            if piece is None:
+                return
+            yield piece
+            if deadline is None and process.poll() is not None:
+                deadline = time.monotonic() + _DRAIN
+    finally:
+        done.set()
 
 
-def _read(pipe: BinaryIO, pieces: queue.SimpleQueue[bytes | None]) -> None:
-    """Until everybody who holds the other end is gone."""
+def _read(pipe: BinaryIO, pieces: queue.Queue[bytes | None], done: threading.Event) -> None:
+    """Until everybody who holds the other end is gone, or nobody wants it any more."""
     with pipe, suppress(OSError):
-        while data := os.read(pipe.fileno(), 65536):
-            pieces.put(data)
-    pieces.put(None)
+        while (data := os.read(pipe.fileno(), _PIECE)) and not done.is_set():
+            _put(pieces, data, done)
+    _put(pieces, None, done)
+
+
+def _put(pieces: queue.Queue[bytes | None], piece: bytes | None, done: threading.Event) -> None:
+    """Waits for room, so that a trainer that writes faster than the log takes it has to wait, too."""
+    while not done.is_set():
+        with suppress(queue.Full):
+            return pieces.put(piece, timeout=_LOOK)

@@ -3,55 +3,25 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
 import shlex
-import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import LikenessError, StorageError
-from ..files import locked, make_folder, read_limited
-from ..lora_file import LoraInfo, check_whole, checkpoint_family, fits
+from ..files import locked, make_folder
+from ..lora_file import LoraInfo, check_whole
+from ..lora_versions import Registered
 from .loras import register_file
 from .output import say
 from .places import Places
-from .trainer import Ended, Progress, clean_environment, run_trainer
+from .train_job import SCRIPTS, Job, job_of, newest_state
+from .trainer import Ended, Progress, run_trainer
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-SCRIPTS = {  # kohya-ss/sd-scripts; musubi-tuner and others train the rest
-    "sd15": "train_network.py",
-    "sdxl": "sdxl_train_network.py",
-    "sd3": "sd3_train_network.py",
-    "flux": "flux_train_network.py",
-    "chroma": "flux_train_network.py",
-    "z_image": "lumina_train_network.py",
-}
-_MODELS = ("pretrained_model_name_or_path", "vae", "ae", "clip_l", "clip_g", "t5xxl", "gemma2", "network_weights")
-_NEEDS = (
-    "torch",
-    "torchvision",
-    "accelerate",
-    "diffusers",
-    "transformers",
-    "safetensors",
-    "toml",
-    "imagesize",
-    "voluptuous",
-)
-_ROOM = 2 << 30  # bytes free for LoRAs, states and caches
-_MAX_CONFIG, _MAX_SET = 4 << 20, 256 << 20  # bytes
 _EVERY = 60.0  # seconds between two lines where nobody looks at a terminal
 _CAUSES = (  # in the trainer's output -> what it means
     ("No data found", "it found no pictures: check the set with `likeness dataset check`, or build it again"),
@@ -80,27 +50,11 @@ def add_training(command: Any) -> None:
     parser.add_argument("--dry-run", action="store_true", help="check everything and show the command")
 
 
-@dataclass(frozen=True)
-class Job:
-    """A training that can be started."""
-
-    folder: Path  # the set
-    family: str
-    slug: str
-    command: tuple[str, ...]
-    home: Path  # sd-scripts
-    output: Path  # folder of the LoRA
-    name: str
-    state: Path | None  # to go on from
-
-    @property
-    def lora(self) -> Path:
-        return self.output / f"{self.name}.safetensors"
-
-
 def train(arguments: argparse.Namespace, places: Places) -> int:
     """Exit code 1 when no LoRA came of it."""
     job = job_of(arguments)
+    if arguments.register:
+        places.library().get(job.slug)  # says what is there before hours of training
     shown = shlex.join(job.command)
     if arguments.dry_run:
         say(arguments, f"Everything is there. In {job.home} this would run:\n{shown}", {"command": list(job.command)})
@@ -110,13 +64,24 @@ def train(arguments: argparse.Namespace, places: Places) -> int:
     values: dict[str, Any] = {"lora": str(job.lora), "family": job.family, "rank": info.rank, "log": str(log)}
     lines = [f"Trained {job.lora} (rank {info.rank}); the trainer's output is in {log}."]
     if arguments.register:
-        made = register_file(places, job.slug, job.lora, job.family, training_set=job.folder.name)
+        made = _registered(job, places)
         values |= {"version": made.version.version, "file": made.version.file}
         lines.append(made.report())
     else:
         lines.append(f"Register it: {register_command(job)}")
     say(arguments, "\n".join(lines), values)
     return 0
+
+
+def _registered(job: Job, places: Places) -> Registered:
+    print(f"Trained {job.lora}; registering it ...", file=sys.stderr, flush=True)
+    try:
+        return register_file(places, job.slug, job.lora, job.family, training_set=job.folder.name)
+    except (LikenessError, OSError) as error:
+        raise LikenessError(
+            f"{error} The training itself has ended well, and {job.lora} is there; register it by: "
+            f"{register_command(job)}"
+        ) from error
 
 
 def register_command(job: Job) -> str:
@@ -204,180 +169,3 @@ def _alone(folder: Path) -> Iterator[None]:
         if "still using" not in str(error):
             raise
         raise LikenessError(f"Another training of {folder} is running: wait for it, or stop it.") from error
-
-
-# ---- what is checked before anything is started
-
-
-def job_of(arguments: argparse.Namespace) -> Job:
-    """LikenessError for what is missing, in one sentence."""
-    folder, home, python = (p.absolute() for p in (arguments.set, arguments.sd_scripts, arguments.python))
-    config, family = config_of(folder, arguments.family)
-    options = _options(arguments)
-    values = {**settings_of(config), **options}
-    script = _script(home, family)
-    _check_python(python, home)
-    slug, title = _set_names(folder)
-    if not values.get("output_dir"):
-        options["output_dir"] = values["output_dir"] = str(folder / "output")
-    if not values.get("output_name"):
-        options["output_name"] = values["output_name"] = title
-    output, name = home / str(values["output_dir"]), str(values["output_name"])
-    state = _state(output, name, values) if arguments.resume else None
-    if state is not None:
-        options["resume"] = str(state)
-    _check_files(values, home, family)
-    _check_room(output)
-    flags = [
-        part for key, value in options.items() for part in ([f"--{key}"] if value == "true" else [f"--{key}", value])
-    ]
-    flags += ["--skip_until_initial_step"] if state is not None else []
-    command = (str(python), str(script), "--config_file", str(config), "--console_log_simple", *flags)
-    return Job(folder, family, arguments.character or slug, command, home, output, name, state)
-
-
-def _options(arguments: argparse.Namespace) -> dict[str, str]:
-    options: dict[str, str] = {}
-    for text in arguments.options:
-        key, found, value = text.partition("=")
-        if not found or not key.replace("_", "").isalnum():
-            raise LikenessError(f"--set {text} is no option: write it as key=value, for example max_train_steps=500.")
-        options[key] = value
-    if arguments.model is not None:
-        options["pretrained_model_name_or_path"] = str(arguments.model.absolute())
-    return options
-
-
-def config_of(folder: Path, family: str | None) -> tuple[Path, str]:
-    """(config file, family) of a set."""
-    if not folder.is_dir():
-        raise LikenessError(f"There is no training set {folder}: build one with `likeness dataset build`.")
-    found = {p.stem.removeprefix("train_"): p for p in sorted(folder.glob("train_*.toml"))}
-    chosen = [f for f in found if f in SCRIPTS and family in (None, f)]
-    if len(chosen) != 1:
-        there = ", ".join(p.name for p in found.values()) or "none"
-        say_which = "say --family" if len(chosen) > 1 else f"sd-scripts trains {', '.join(SCRIPTS)}"
-        raise LikenessError(f"{folder} must hold one train_<family>.toml to train from; there is {there}: {say_which}.")
-    return found[chosen[0]], chosen[0]
-
-
-def settings_of(config: Path) -> dict[str, Any]:
-    """The config as the trainer reads it: sections are only for reading."""
-    table = _toml(config)
-    flat = {k: v for section in table.values() if isinstance(section, dict) for k, v in section.items()}
-    return {**{k: v for k, v in table.items() if not isinstance(v, dict)}, **flat}
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(read_limited(path, _MAX_CONFIG).decode("utf-8"))
-    except (ValueError, RecursionError) as error:  # UnicodeDecodeError and TOMLDecodeError are ValueErrors
-        raise LikenessError(f"{path} is no valid TOML ({error}): build the set again.") from error
-
-
-def _script(home: Path, family: str) -> Path:
-    script = home / SCRIPTS[family]
-    if not script.is_file():
-        raise LikenessError(
-            f"{home} holds no {SCRIPTS[family]}: give the folder of kohya-ss/sd-scripts by --sd-scripts."
-        )
-    return script
-
-
-def _check_python(python: Path, home: Path) -> None:
-    code = f"import importlib.util as u; print([n for n in {_NEEDS!r} if u.find_spec(n) is None])"
-    try:
-        command = [str(python), "-c", code]
-        place: dict[str, Any] = {"cwd": home, "env": clean_environment(os.environ)}
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **place)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise LikenessError(f"{python} does not run ({error}): give sd-scripts' own Python by --python.") from error
-    if ran.returncode != 0:
-        raise LikenessError(f"{python} is no Python that runs: {ran.stderr.strip()[-200:]}")
-    if ran.stdout.strip() != "[]":
-        raise LikenessError(
-            f"{python} lacks {ran.stdout.strip()}: install the requirements of sd-scripts there, in an environment of "
-            "its own, never in ComfyUI's."
-        )
-
-
-def _check_files(values: Mapping[str, Any], home: Path, family: str) -> None:
-    """Every file that the settings name; a name that is no file would be downloaded, or trained without in silence."""
-    if not values.get("pretrained_model_name_or_path"):
-        raise LikenessError("The config names no model to train on: give a checkpoint by --model.")
-    for key in (*_MODELS, "dataset_config", "train_data_dir", "reg_data_dir", "sample_prompts"):
-        if (name := values.get(key)) and not (home / str(name)).exists():
-            raise LikenessError(
-                f"{key}: there is no {name}. Give another one by --set {key}=FILE, or build the set again."
-            )
-    model = home / str(values["pretrained_model_name_or_path"])
-    told = checkpoint_family(model) if model.is_file() else None
-    if told is not None and not fits(told, family):
-        raise LikenessError(f"{model.name} is a checkpoint for {told}, and the set is for {family}: give another one.")
-    if values.get("dataset_config"):
-        _check_pictures(home / str(values["dataset_config"]), home)
-
-
-def _check_pictures(config: Path, home: Path) -> None:
-    datasets = _toml(config).get("datasets", [])
-    subsets = [s for d in datasets if isinstance(d, dict) for s in d.get("subsets", []) if isinstance(s, dict)]
-    for folder in (str(s.get("image_dir", "")) for s in subsets):
-        if not folder or not (home / folder).is_dir():
-            raise LikenessError(
-                f"{config.name} names {folder or 'no folder'}, which is not there: build the set again."
-            )
-
-
-def _check_room(output: Path) -> None:
-    place = next(p for p in (output, *output.parents) if p.exists())
-    free = shutil.disk_usage(place).free
-    if free < _ROOM:
-        raise LikenessError(
-            f"Only {free / 2**30:.1f} GB are free in {place}, and a training needs {_ROOM >> 30}: make room."
-        )
-
-
-def _set_names(folder: Path) -> tuple[str, str]:
-    """(slug of the character, name of the set), from set.json; else from the folders, <slug>/<set>."""
-    try:
-        told = json.loads(read_limited(folder / "set.json", _MAX_SET))
-        told = told.get("plan", told) if isinstance(told, dict) else {}
-    except (LikenessError, ValueError, RecursionError):
-        told = {}
-    slug = told.get("slug") if isinstance(told, dict) else None
-    return str(slug or folder.parent.name), folder.name
-
-
-def newest_state(output: Path, name: str) -> Path | None:
-    """The state with the most steps that the trainer has left for this name, `<name>[-stepN|-N]-state`."""
-    found = []
-    for path in output.glob("*-state"):
-        rest = path.name.removesuffix("-state").removeprefix(name)
-        if path.name.startswith(name) and (not rest or rest.lstrip("-").removeprefix("step").isdigit()):
-            steps = _steps_of(path)
-            found += [] if steps is None else [(steps, path.stat().st_mtime_ns, path)]
-    return max(found)[2] if found else None
-
-
-def _steps_of(state: Path) -> int | None:
-    """None for a state that was not written to its end: train_state.json comes first, the random states last."""
-    if not any(p.stat().st_size for p in state.glob("random_states_*.pkl")):
-        return None
-    try:
-        steps = json.loads(read_limited(state / "train_state.json", 4096)).get("current_step")
-    except (LikenessError, ValueError, AttributeError):
-        return None
-    return steps if isinstance(steps, int) else None
-
-
-def _state(output: Path, name: str, values: Mapping[str, Any]) -> Path:
-    state = newest_state(output, name)
-    if state is None:
-        raise LikenessError(f"{output} holds no state of {name} to go on from: start without --resume.")
-    done, wanted = _steps_of(state), str(values.get("max_train_steps", ""))
-    if wanted.isdigit() and done is not None and done >= int(wanted) and not values.get("max_train_epochs"):
-        raise LikenessError(
-            f"{state.name} has {done} steps, all of the {wanted} that are wanted: raise them by "
-            "--set max_train_steps=NUMBER, or start without --resume."
-        )
-    return state

@@ -282,8 +282,8 @@ def _foreign(text: str) -> bool:
     Western texts have accents one by one among plain letters; Cyrillic, Chinese or Japanese bytes come in runs.
     """
     if any(
-        not ("\u00c0" <= c <= "\u017f" and c.isalpha()) and c not in "‘’“”„–—…«»°´·ß€£§" for c in text if c > "\x7f"
-    ):
+        not ("\u00c0" <= c <= "\u017f" and c.isalpha()) and c not in "‘’“”„–—…«»°´·ß€£§¿¡" for c in text if c > "\x7f"
+    ) or re.search(r"[¿¡](?![A-Za-z])", text):  # Spanish has them before words, others have letters there
         return True
     runs = [m for m in re.finditer(r"[\u00c0-\u017f]+", text) if len(m[0]) > 1]
     return any(len(m[0]) > 2 or not _beside_a_letter(text, m) for m in runs)

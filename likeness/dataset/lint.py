@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from ..errors import LikenessError, quoted
-from .caption_tokens import LIMIT, CountTokens, estimate_tokens
+from ..profile import Profile
+from .caption_tokens import LIMIT, CountTokens, estimate_tokens, limit_of
 from .captions import Subject, is_identity, keep_tokens, read_caption, starts_with_trigger, subject_of, tags_of
+from .configs import kohya
 from .plan import SetPlan
+from .planning import about
 
 Severity = Literal["error", "warning", "note"]  # trains wrongly; trains worse; worth knowing
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
@@ -67,6 +70,17 @@ class LintRules:
 
 
 USUAL = LintRules()
+
+
+def rules_for(plan: SetPlan, library: Iterable[Profile] = ()) -> LintRules:
+    """The rules for how our own configs train the set. `library`: all characters, its own may be among them."""
+    others = [word for p in library if p.slug != plan.slug for word in (p.name, about(p).trigger)]
+    return LintRules(
+        others=tuple(others),
+        tokens=limit_of(plan.family),
+        shuffle=kohya.shuffles(plan),
+        keep_tokens=kohya.keep_tokens(plan),
+    )
 
 
 def lint(captions: Captions, who: Subject, rules: LintRules = USUAL) -> tuple[Finding, ...]:
@@ -229,8 +243,8 @@ def _syntax(captions: Captions, who: Subject, rules: LintRules) -> Iterator[Find
 def _others(captions: Captions, who: Subject, rules: LintRules) -> Iterator[Finding]:
     own = subject_of(who).casefold()
     for name in dict.fromkeys(" ".join(n.split()) for n in rules.others):
-        if not name or _word(name).search(own):
-            continue
+        if not name or name.casefold() in _SMALL or _word(name).search(own):
+            continue  # a character may be called like a word that says nothing
         if names := _where(captions, _holds(_word(name))):
             text = f"{_n(len(names))} with {quoted(name)}, another character: this one's look would join that word."
             yield Finding("other character", "warning", text, names)

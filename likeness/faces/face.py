@@ -129,6 +129,20 @@ def place(face: Face) -> str:
     return f"x {(left + right) / 2:.0f}, y {(top + bottom) / 2:.0f}"
 
 
+def same_face(face: Face, others: Iterable[Face]) -> Face | None:
+    """Of another encoder's faces the one at the same place: boxes that overlap by half of their union."""
+    best = max(others, key=lambda o: _overlap(face.box, o.box), default=None)
+    return best if best is not None and _overlap(face.box, best.box) >= 0.5 else None
+
+
+def _overlap(a: Vector, b: Vector) -> float:
+    """Intersection over union of two boxes, 0..1."""
+    low, high = np.maximum(a[:2], b[:2]), np.minimum(a[2:], b[2:])
+    shared = float(np.prod(np.maximum(high - low, 0)))
+    union = float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - shared
+    return shared / union if union > 0 else 0.0
+
+
 def ordered(faces: Iterable[Face]) -> tuple[Face, ...]:
     """Largest first; equal areas by left edge, then top edge, so that the order never depends on luck."""
     return tuple(sorted(faces, key=lambda f: (-f.area, float(f.box[0]), float(f.box[1]))))

@@ -247,6 +247,29 @@ def test_what_cannot_be_compared_is_told(call: Call, monkeypatch: pytest.MonkeyP
         call("compare", "ada_ray")
 
 
+def test_the_newest_of_several_that_wait_is_drawn_and_compared(
+    call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for seed in (1, 2, 3):
+        call(
+            "register", str(lora_file(tmp_path / f"{seed}.safetensors", seed=seed, told=ADA)), "--character", "ada_ray"
+        )
+    drawn: list[int] = []
+
+    def on_own_server(arguments: Any, slug: str, number: int, places: Places) -> dict[str, Any]:
+        drawn.append(number)
+        return {"text": [""], "likeness_comparison": [BETTER]}
+
+    monkeypatch.setattr(loras, "_on_own_server", on_own_server)
+    assert call("compare", "ada_ray") == call("compare", "ada_ray", "--version", "2") == 0
+    assert drawn == [3, 2]
+
+
+def test_a_name_of_300_letters_is_no_file(call: Call) -> None:
+    with pytest.raises(ModelMissingError, match="is not in models/loras"):
+        call("register", "a" * 300, "--character", "ada_ray")
+
+
 def test_without_a_comfyui_it_says_so(call: Call, tmp_path: Path) -> None:
     call("register", str(lora_file(tmp_path / "a.safetensors", told=ADA)), "--character", "ada_ray")
     with pytest.raises(LikenessError, match="Comparing needs a ComfyUI"):

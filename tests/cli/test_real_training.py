@@ -23,7 +23,8 @@ from PIL import Image
 
 from likeness.cli import training
 from likeness.cli.places import Places
-from likeness.cli.training import add_training, newest_state
+from likeness.cli.train_job import newest_state
+from likeness.cli.training import add_training
 from likeness.create import NamedImage, create_character, draft
 from likeness.doctor import Folders
 from likeness.errors import LikenessError
@@ -167,7 +168,7 @@ def test_a_real_training_ends_in_a_registered_version(
     out, err = capfd.readouterr()
     assert "step 3 of 3, loss" in err and "became version 1 of Ada on sd15, active" in out
     places.library().update("ada", lambda p: p.model_copy(update={"trigger": "someone"}))
-    (folder / "output" / "first.safetensors").rename(folder / "output" / "kept.safetensors")
+    (folder / "output" / "first_sd15.safetensors").rename(folder / "output" / "kept.safetensors")
     with pytest.raises(LikenessError, match=r"trained on .*adaray woman.*without the profile's trigger 'someone'"):
         train(folder, scripts, places, "--register")
 
@@ -180,7 +181,7 @@ def test_it_is_stopped_and_goes_on(
 
     def stop() -> None:
         end = time.monotonic() + 120
-        while newest_state(folder / "output", "long") is None and time.monotonic() < end:
+        while newest_state(folder / "output", "long_sd15") is None and time.monotonic() < end:
             time.sleep(0.05)
         os.kill(os.getpid(), 2)
 
@@ -189,10 +190,10 @@ def test_it_is_stopped_and_goes_on(
     with pytest.raises(KeyboardInterrupt):
         train(folder, scripts, places, *every, "--set", "max_train_steps=100000")
     watcher.join()
-    assert "Go on from long-step" in capfd.readouterr().err
-    done = json.loads((newest_state(folder / "output", "long") / "train_state.json").read_text())["current_step"]
+    assert "Go on from long_sd15-step" in capfd.readouterr().err
+    done = json.loads((newest_state(folder / "output", "long_sd15") / "train_state.json").read_text())["current_step"]
     assert train(folder, scripts, places, *states, "--resume", "--set", f"max_train_steps={done + 3}") == 0
-    assert check_whole(folder / "output" / "long.safetensors").rank == 4
+    assert check_whole(folder / "output" / "long_sd15.safetensors").rank == 4
     (log,) = [p for p in (folder / "logs").glob("*.log") if b"load train state" in p.read_bytes()]
     assert f"'current_step': {done}".encode() in log.read_bytes()
 

@@ -133,6 +133,16 @@ def test_a_version_that_draws_already_or_is_gone_is_an_error(pack: SimpleNamespa
         run(pack, NO, YES, version=1)
 
 
+def test_pictures_of_one_of_several_versions_switch_to_no_other(pack: SimpleNamespace, library: Library) -> None:
+    loras = [LoraVersion(file=f"ada/{n}.safetensors", version=n, active=n == 1) for n in (1, 2, 3)]
+    library.update("ada", lambda p: p.model_copy(update={"base": {"sd15": BaseSettings(loras=tuple(loras))}}))
+    before = library.get("ada")
+    with pytest.raises(pack.errors.LibraryError, match=r"several LoRA versions .*\(2, 3\)"):
+        run(pack, NO, YES)
+    assert library.get("ada") == before
+    assert run(pack, NO, YES, version=2)["switched"] and library.get("ada").settings("sd15").lora.version == 2
+
+
 def test_a_profile_that_was_changed_since_stays(pack: SimpleNamespace, library: Library) -> None:
     seen = ada(pack)
     library.update("ada", lambda p: p.model_copy(update={"trigger": "other"}))

@@ -146,6 +146,21 @@ def test_a_wrong_trigger_and_a_wrong_family_are_refused(
     assert [p.name for p in (home / "loras").rglob("*")] == ["a.safetensors"] and not load(pack).profile.base
 
 
+@pytest.mark.parametrize("what", ["a list", "a tensor", "numbers as keys", "no data", "not strided"])
+def test_what_is_no_lora_is_refused_in_one_sentence(pack: SimpleNamespace, home: Path, what: str) -> None:
+    weight = torch.ones(4, 4)
+    made: dict[str, Any] = {"a list": [weight], "a tensor": weight, "numbers as keys": {1: weight}}
+    made |= {"no data": {"a": weight.to("meta")}, "not strided": {"a": weight.to_sparse()}}
+    with pytest.raises(pack.errors.LoraError, match="connect the lora output of Train LoRA"):
+        take(pack, trained=made[what])
+
+
+def test_a_file_name_of_300_letters_is_refused_in_one_sentence(pack: SimpleNamespace, home: Path) -> None:
+    (home / "output").mkdir()
+    with pytest.raises(pack.errors.PathError, match="There is no file 'aaa"):
+        take(pack, output_file="a" * 300 + ".safetensors")
+
+
 def test_any_trigger_can_be_allowed(pack: SimpleNamespace, home: Path) -> None:
     lora_file(home / "loras" / "a.safetensors", told=notes("bobby man"))
     assert take(pack, lora="a.safetensors", trigger="any")["version"] == 1

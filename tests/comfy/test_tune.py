@@ -273,6 +273,24 @@ def test_a_winner_is_not_written_beside_settings_that_it_was_not_drawn_with(
     pack.sweep_drawing.check_profile(as_told, character(pack, method="faceid_only"))
 
 
+@pytest.mark.parametrize(("output", "tried"), [(0, False), (1, True)])
+def test_a_winner_is_not_written_beside_a_version_that_was_only_tried(
+    pack: SimpleNamespace, output: int, tried: bool
+) -> None:
+    graph = nodes({"3": {"character": ["9", output]}})
+    graph.original_prompt["8"] = {"class_type": "LikenessLoadCharacter", "inputs": {"character": "ada"}}
+    graph.original_prompt["9"] = {
+        "class_type": "LikenessRegisterLoRA",
+        "inputs": {"character": ["8", 0], "name": "of a file"},
+    }
+    drawing = pack.sweep_drawing.Drawing(graph, "2", ["6", 0])
+    assert drawing.slugs == ["ada"]
+    if not tried:
+        return pack.sweep_drawing.check_profile(drawing, character(pack))
+    with pytest.raises(pack.errors.LikenessError, match="the LoRA version of Register LoRA's candidate"):
+        pack.sweep_drawing.check_profile(drawing, character(pack))
+
+
 def test_a_winner_is_written_for_the_family_that_was_drawn(pack: SimpleNamespace) -> None:
     check, ada = pack.sweep_drawing.check_family, character(pack, strengths=pack.profile.Strengths(end=0.5))
     late = pack.plan.plan_of({"start": "0.2,0.7"})

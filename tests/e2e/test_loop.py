@@ -37,7 +37,9 @@ def of(kind: str, **inputs: Any) -> dict[str, Any]:
 
 
 def test_the_shipped_graphs_close_the_loop(server: Running, slug: str) -> None:
-    options = of("BuildTrainingSet", folder="loop_photos", side=256, dry_run=False, rules="face_width=24\nsmallest=64", **JUDGING)
+    options = of(
+        "BuildTrainingSet", folder="loop_photos", side=256, dry_run=False, rules="face_width=24\nsmallest=64", **JUDGING
+    )
     built = graph("training_set", **of("LoadCharacter", character=slug), **options)
     shown = next(o for o in server.run(built).outputs.values() if "text" in o)
     assert "3 of 4 pictures are taken" in shown["text"][0], shown["text"][0]

@@ -19,6 +19,7 @@ from likeness.compare import (
     compare,
     drawn_by,
     mcnemar,
+    newest_waiting,
     pairs,
     settle,
 )
@@ -62,12 +63,15 @@ def outcome(present: Sequence[float | str | None], candidate: Sequence[float | s
         ([NONE, NONE], [NONE, NONE], "none of its pictures could be measured"),
         ([YES, YES, YES, NO], [YES, NONE, NONE, NONE], "1 of its pictures are accepted and no copy, against 3"),
         ([YES, YES, NO, NO], [COPY, COPY, COPY, COPY], "0 of its pictures are accepted and no copy, against 2"),
-        ([YES, YES, NO, NONE], [YES, YES, NONE, NONE], ""),
+        ([YES, YES, NO, NONE], [YES, YES, NONE, NONE], "2 of its pictures are accepted and no copy, against 2"),
+        ([YES, NO, NO, NO], [YES, NONE, NONE, NONE], "1 of its pictures are accepted and no copy, against 1"),
+        ([NO, NO, NO, NO], [COPY, COPY, COPY, COPY], "0 of its pictures are accepted and no copy, against 0"),
+        ([YES, NO, NO, NONE], [YES, YES, NONE, NONE], ""),
         ([COPY, COPY, NO], [YES, YES, YES], ""),
         ([NO], [YES], ""),
     ],
 )
-def test_a_version_takes_over_by_a_higher_rate_and_no_fewer_good_pictures(
+def test_a_version_takes_over_by_a_higher_rate_and_more_good_pictures(
     present: list[Any], candidate: list[Any], why: str
 ) -> None:
     found = outcome(present, candidate)
@@ -204,7 +208,7 @@ def test_a_version_that_was_replaced_meanwhile_is_an_error(ada: Library) -> None
     assert ada.get("ada").settings("sd15").loras[0].comparison is None
 
 
-@pytest.mark.parametrize("how", ["another version", "strengths", "trigger"])
+@pytest.mark.parametrize("how", ["another version", "strengths", "trigger", "face_model"])
 def test_a_profile_that_was_changed_meanwhile_stays(ada: Library, how: str) -> None:
     seen = with_loras(ada, version(1), version(2))
     if how == "another version":
@@ -212,11 +216,22 @@ def test_a_profile_that_was_changed_meanwhile_stays(ada: Library, how: str) -> N
     elif how == "strengths":
         with_loras(ada, version(1), version(2), strengths=Strengths(faceid_weight=0.3))
     else:
-        ada.save(seen.model_copy(update={"trigger": "other"}))
+        ada.save(seen.model_copy(update={how: "other"}))
     settled = settle(ada, 1, "sd15", BETTER, about(seen))
     assert not settled.switched and "was changed after the pictures were drawn" in settled.comparison.verdict
     active = ada.get("ada").settings("sd15").lora
     assert (active.version if active else None) == (2 if how == "another version" else None)
+
+
+def test_what_was_activated_meanwhile_is_what_the_verdict_says_that_draws(ada: Library) -> None:
+    for pictures, words in ((WORSE, "does not take over from lora_faceid v1, because"), (BETTER, "has won, but")):
+        seen = with_loras(ada, version(1, True), version(2), version(3))
+        activate(ada, "ada", 2)
+        for number in (2, 3):
+            settled = settle(ada, number, "sd15", pictures, about(seen))
+            told = settled.comparison.verdict.splitlines()[0]
+            assert not settled.switched and told.startswith(f"Version {number} ") and words in told
+            assert "draws with lora_faceid v2 by now" in told and "stays" not in told
 
 
 def test_another_version_that_was_registered_meanwhile_does_not_hinder(ada: Library) -> None:
@@ -225,9 +240,19 @@ def test_another_version_that_was_registered_meanwhile_does_not_hinder(ada: Libr
     assert settle(ada, 1, "sd15", BETTER, about(seen)).switched
 
 
-def test_the_newest_waiting_version_is_meant_where_none_is_named(ada: Library) -> None:
-    profile = with_loras(ada, version(1), version(2, True), version(3), version(4))
-    assert candidate_of(profile) == (4, "sd15") and candidate_of(profile, 1) == (1, "sd15")
+def test_of_several_that_wait_pictures_do_not_tell_which_drew_them(ada: Library) -> None:
+    profile = with_loras(ada, version(1, True), version(2), version(3))
+    with pytest.raises(LibraryError, match=r"several LoRA versions .* on sd15 \(2, 3\).*give its number"):
+        candidate_of(profile)
+    assert candidate_of(profile, 2) == (2, "sd15")
+    assert newest_waiting(profile) == (3, "sd15"), "where it is still to be drawn"
+    with pytest.raises(LibraryError, match="and older ones"):
+        candidate_of(with_loras(ada, *(version(n) for n in range(1, 100))))
+
+
+def test_the_only_waiting_version_is_meant_where_none_is_named(ada: Library) -> None:
+    profile = with_loras(ada, version(1), version(2, True))
+    assert candidate_of(profile) == newest_waiting(profile) == (1, "sd15") and candidate_of(profile, 1) == (1, "sd15")
     with pytest.raises(LibraryError, match="Version 2 draws Ada on sd15 already"):
         candidate_of(profile, 2)
     with pytest.raises(LibraryError, match="has none: register one"):

@@ -10,12 +10,15 @@ import pytest
 from likeness.errors import StorageError
 from likeness.files import (
     TEMP_PREFIX,
+    aside_of,
     atomic_write,
     delete_file,
     locked,
     make_folder,
     move_folder,
+    new_file,
     read_limited,
+    read_pieces,
     staging_folder,
     sweep_temp,
 )
@@ -138,3 +141,30 @@ def test_the_sweep_takes_only_old_things_of_ours(tmp_path: Path) -> None:
         os.utime(p, (time.time() - 7200,) * 2)
     assert sweep_temp(tmp_path) == 2
     assert young.exists() and others.exists() and not old.exists() and not folder.exists()
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * 3000)
+    assert b"".join(read_pieces(tmp_path / "f", 1000)) == b"x" * 3000
+    for change in (b"y" * 3000, b"x" * 4000):
+        pieces = read_pieces(tmp_path / "f", 1000)
+        next(pieces)
+        (tmp_path / "f").write_bytes(change)
+        os.utime(tmp_path / "f", (1, 1))
+        with pytest.raises(StorageError, match="something is writing to it"):
+            list(pieces)
+
+
+def test_a_new_file_that_is_needed_stays_after_an_error(tmp_path: Path) -> None:
+    for needed in (False, True):
+        (tmp_path / "temp").write_bytes(b"new")
+        with pytest.raises(KeyboardInterrupt), new_file(tmp_path / "temp", tmp_path / "f", lambda: needed):  # noqa: B023
+            raise KeyboardInterrupt
+        assert (tmp_path / "f").exists() == needed
+
+
+def test_a_folder_that_waits_to_be_swapped_is_not_swept_away(tmp_path: Path) -> None:
+    aside = aside_of(tmp_path / "set")
+    aside.mkdir()
+    os.utime(aside, (1, 1))
+    assert sweep_temp(tmp_path) == 0 and aside.exists()

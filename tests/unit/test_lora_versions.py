@@ -127,6 +127,13 @@ def test_a_version_whose_file_is_gone_gets_it_back(ada: Library, shelf: Shelf, t
     other = take(ada, shelf, trained)
     assert other.version.version == 1 and other.version.file != first.version.file
     assert (shelf.folder / first.version.file).read_bytes() == b"somebody's", "never written over"
+    names = {first.version.file, other.version.file}
+    for _ in range(3):
+        (shelf.folder / other.version.file).write_bytes(b"damaged again")
+        other = take(ada, shelf, trained)
+        assert other.version.version == 1 and (shelf.folder / other.version.file).read_bytes() == trained.read_bytes()
+        names.add(other.version.file)
+    assert len(names) == 5
 
 
 def test_a_file_in_the_way_is_never_written_over(ada: Library, shelf: Shelf, trained: Path) -> None:
@@ -194,7 +201,7 @@ REFUSED = {
     "truncated": "1 bytes are missing|cut short",
     "half written": "cut short",
     "surplus": "8 bytes are left over",
-    "half a pair": "only one half is there",
+    "half a pair": "only a part is there",
     "halves that do not fit": "do not fit",
     "not finite": "not finite .*: its training has failed",
     "a checkpoint": "holds no low-rank weights",
@@ -356,7 +363,9 @@ def test_a_lora_that_changes_nothing_is_told(ada: Library, shelf: Shelf, tmp_pat
     zero = {**weights(), f"{KOHYA}.lora_up.weight": np.zeros((320, 4), np.float16)}
     save_file(zero, tmp_path / "zero.safetensors")
     assert not check_whole(tmp_path / "zero.safetensors").changes
-    assert "changes nothing" in take(ada, shelf, tmp_path / "zero.safetensors").report()
+    made = take(ada, shelf, tmp_path / "zero.safetensors", Terms())
+    assert "changes nothing" in made.report() and not made.version.active, "though nothing else draws her"
+    assert take(ada, shelf, lora_file(tmp_path / "good.safetensors"), Terms()).version.active
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from likeness.calibration import Band
 from likeness.character import Character, open_character
 from likeness.errors import FaceError, LikenessError
-from likeness.faces.face import Face, Pose, Quality, cosine
+from likeness.faces.face import Face, Pose, Quality, cosine, same_face
 from likeness.identity import ReferenceFace
 from likeness.images import RGB8
 from likeness.library import Library
@@ -21,7 +21,6 @@ from likeness.scoring import (
     consistency_rate,
     judge_for,
     mean_similarity,
-    same_face,
     score_images,
     summary,
     unreadable,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import signal
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from collections.abc import Callable
@@ -18,102 +16,20 @@ from typing import Any
 
 import pytest
 
-from likeness.cli import trainer, training
-from likeness.cli.training import add_training, newest_state, settings_of
+from likeness.cli import train_job, trainer, training
+from likeness.cli.train_job import newest_state, settings_of
 from likeness.errors import LikenessError, LoraError
 from likeness.files import locked
 
-from ..lora_files import lora_file, notes
+from ..lora_files import lora_file
+from ..pretended_trainer import Setup, gone, parsed, pretend, pretended, train
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="process groups as POSIX has them")
-FAKE = """
-import json, os, shutil, subprocess, sys, time, tomllib
-told = dict(zip([a.lstrip("-") for a in sys.argv[1:]], [*sys.argv[2:], ""]))
-json.dump({{"argv": sys.argv, "cwd": os.getcwd(), "path": os.environ.get("PYTHONPATH"), "pid": os.getpid(),
-           "stdin": sys.stdin.read(), "group": os.getpgid(0)}}, open({about!r}, "w"))
-def steps(first, last, of, loss="0.1234"):
-    for i in range(first, last + 1):
-        told = f"{{i}}/{{of}} [00:0{{i % 10}}<00:06,  3.41s/it, avr_loss={{loss}}]"
-        print(f"\\rsteps: {{100 * i // of:3d}}%|####      | {{told}}", end="", file=sys.stderr, flush=True)
-def child(code="import time; time.sleep(600)"):
-    made = subprocess.Popen([sys.executable, "-c", code])
-    open({about!r} + ".child", "w").write(str(made.pid))
-def lora():
-    os.makedirs(told["output_dir"], exist_ok=True)
-    shutil.copyfile({lora!r}, os.path.join(told["output_dir"], told["output_name"] + ".safetensors"))
-print("INFO prepare", file=sys.stderr)
-"""
-
-
-class Setup(SimpleNamespace):
-    """A set, a pretended sd-scripts, and what the trainer wrote about its start."""
-
-    set: Path
-    home: Path
-    about: Path
-
-    def started(self) -> dict[str, Any]:
-        return json.loads(self.about.read_text())
-
-    def child(self) -> int:
-        return int(Path(f"{self.about}.child").read_text())
 
 
 @pytest.fixture
 def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
-    monkeypatch.setattr(training, "_NEEDS", ("json",))
-    monkeypatch.setenv("PYTHONPATH", "/somewhere/of/ours")
-    folder, home = tmp_path / "output" / "ada" / "first set", tmp_path / "sd scripts"
-    (folder / "img" / "10_adaray woman").mkdir(parents=True)
-    home.mkdir()
-    (tmp_path / "model.safetensors").write_bytes(b"by its name alone")
-    lora_file(tmp_path / "made.safetensors", told=notes("adaray woman"))
-    picture = json.dumps(str(folder / "img" / "10_adaray woman"))
-    (folder / "dataset.toml").write_text(f"[[datasets]]\n[[datasets.subsets]]\nimage_dir = {picture}\n")
-    config = {
-        "pretrained_model_name_or_path": tmp_path / "model.safetensors",
-        "dataset_config": folder / "dataset.toml",
-    }
-    lines = "".join(f"{key} = {json.dumps(str(value))}\n" for key, value in config.items())
-    (folder / "train_sd15.toml").write_text(f"[model]\n{lines}[steps]\nmax_train_steps = 6\n")
-    return Setup(set=folder, home=home, about=tmp_path / "about.json", base=tmp_path)
-
-
-def pretend(setup: Setup, code: str) -> None:
-    """The trainer does this."""
-    head = FAKE.format(about=str(setup.about), lora=str(setup.base / "made.safetensors"))
-    (setup.home / "train_network.py").write_text(head + textwrap.dedent(code))
-
-
-def parsed(setup: Setup, *words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-
-    def command(name: str, function: Callable[..., int], text: str) -> argparse.ArgumentParser:
-        parser.add_argument("--json", action="store_true")
-        return parser
-
-    add_training(command)
-    given = [str(setup.set), "--sd-scripts", str(setup.home), "--python", sys.executable, *words]
-    return parser.parse_args(given)
-
-
-def train(setup: Setup, *words: str) -> int:
-    return training.train(parsed(setup, *words), SimpleNamespace())  # type: ignore[arg-type]
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return False
-    return state != "Z"
-
-
-def gone(pid: int, seconds: float = 3.0) -> bool:
-    end = time.monotonic() + seconds
-    while is_alive(pid) and time.monotonic() < end:
-        time.sleep(0.02)
-    return not is_alive(pid)
+    return pretended(tmp_path, monkeypatch)
 
 
 # ---- it works
@@ -140,8 +56,8 @@ def test_it_runs_in_its_own_place_group_and_environment_without_a_shell(setup: S
     argv = told["argv"]
     assert argv[0] == str(setup.home / "train_network.py")
     assert argv[argv.index("--config_file") + 1] == str(setup.set / "train_sd15.toml")
-    assert argv[argv.index("--comment") + 1] == "$(touch bad); a 'b'" and "--console_log_simple" in argv
-    assert argv[argv.index("--output_dir") + 1] == str(setup.set / "output")
+    assert "--comment=$(touch bad); a 'b'" in argv and "--console_log_simple" in argv
+    assert f"--output_dir={setup.set / 'output'}" in argv and "--output_name=first set_sd15" in argv
     assert not (setup.home / "bad").exists() and "--cache_latents" in argv
 
 
@@ -150,7 +66,7 @@ def test_the_pythons_of_virtual_environments_are_not_resolved(setup: Setup) -> N
     link.parent.mkdir(parents=True)
     link.symlink_to(sys.executable)
     pretend(setup, "lora()")
-    job = training.job_of(parsed(setup, "--python", str(link)))
+    job = train_job.job_of(parsed(setup, "--python", str(link)))
     assert job.command[0] == str(link)
 
 
@@ -160,7 +76,7 @@ def test_the_pythons_of_virtual_environments_are_not_resolved(setup: Setup) -> N
 @pytest.mark.parametrize(
     ("code", "why"),
     [
-        ("steps(1, 3, 6)", "there is no new .*first set.safetensors"),
+        ("steps(1, 3, 6)", "there is no new .*first set_sd15.safetensors"),
         ("print('ERROR No data found. Please verify', file=sys.stderr)", "it found no pictures: check the set"),
         (
             "steps(1, 2, 6)\nraise RuntimeError('CUDA out of memory. Tried')",
@@ -180,7 +96,7 @@ def test_an_end_without_a_lora_is_an_error_that_says_why(setup: Setup, code: str
 
 
 def test_the_lora_of_an_earlier_training_is_no_success(setup: Setup) -> None:
-    lora_file(setup.set / "output" / "first set.safetensors")
+    lora_file(setup.set / "output" / "first set_sd15.safetensors")
     pretend(setup, "steps(1, 6, 6)")
     with pytest.raises(LikenessError, match="there is no new"):
         train(setup)
@@ -275,33 +191,33 @@ def state(setup: Setup, name: str, steps: int, whole: bool = True) -> Path:
 
 
 def test_resuming_takes_the_state_with_the_most_steps(setup: Setup) -> None:
-    state(setup, "first set-step00000002-state", 2)
-    newest = state(setup, "first set-000003-state", 4)
-    state(setup, "first set-step00000005-state", 5, whole=False)  # was killed while it was written
-    state(setup, "first set two-state", 9)  # of another name
-    assert newest_state(setup.set / "output", "first set") == newest
+    state(setup, "first set_sd15-step00000002-state", 2)
+    newest = state(setup, "first set_sd15-000003-state", 4)
+    state(setup, "first set_sd15-step00000005-state", 5, whole=False)  # was killed while it was written
+    state(setup, "first set_sd15 two-state", 9)  # of another name
+    assert newest_state(setup.set / "output", "first set_sd15") == newest
     pretend(setup, "lora()")
     assert train(setup, "--resume") == 0
     argv = setup.started()["argv"]
-    assert argv[argv.index("--resume") + 1] == str(newest) and "--skip_until_initial_step" in argv
+    assert f"--resume={newest}" in argv and "--skip_until_initial_step" in argv
 
 
 def test_nothing_to_resume_from_and_nothing_left_to_do_are_told(setup: Setup) -> None:
     pretend(setup, "lora()")
     with pytest.raises(LikenessError, match="holds no state"):
         train(setup, "--resume")
-    state(setup, "first set-state", 6)
+    state(setup, "first set_sd15-state", 6)
     with pytest.raises(LikenessError, match="has 6 steps, all of the 6 that are wanted"):
         train(setup, "--resume")
     assert train(setup, "--resume", "--set", "max_train_steps=12") == 0
 
 
 def test_after_a_failure_the_state_to_go_on_from_is_named(setup: Setup) -> None:
-    code = "d = told['output_dir'] + '/first set-step00000002-state'\nos.makedirs(d)\n"
+    code = "d = told['output_dir'] + '/first set_sd15-step00000002-state'\nos.makedirs(d)\n"
     code += "json.dump({'current_step': 2}, open(d + '/train_state.json', 'w'))\n"
     code += "open(d + '/random_states_0.pkl', 'w').write('x')\nraise SystemExit(1)"
     pretend(setup, code)
-    with pytest.raises(LikenessError, match=r"Go on from first set-step00000002-state with .*--resume"):
+    with pytest.raises(LikenessError, match=r"Go on from first set_sd15-step00000002-state with .*--resume"):
         train(setup)
 
 
@@ -348,11 +264,11 @@ TOLD = {
     "script": r"holds no train_network\.py",
     "python": "no python does not run",
     "python that fails": "is no Python that runs",
-    "model": r"there is no .*none\.safetensors",
+    "model": r"there is no '.*none\.safetensors'",
     "model in config": "names no model to train on",
-    "model to download": "there is no runwayml/stable-diffusion-v1-5",
+    "model to download": "there is no 'runwayml/stable-diffusion-v1-5'",
     "dataset": r"dataset_config: there is no .*dataset\.toml",
-    "pictures": r"dataset\.toml names .*10_adaray woman, which is not there",
+    "pictures": r"dataset\.toml names '.*10_adaray woman', which is not there",
     "option": "write it as key=value",
 }
 
@@ -381,14 +297,14 @@ def test_a_checkpoint_of_another_family_is_told(setup: Setup) -> None:
 
 
 def test_a_full_disk_is_told(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.shutil, "disk_usage", lambda place: SimpleNamespace(free=1 << 30))
+    monkeypatch.setattr(train_job.shutil, "disk_usage", lambda place: SimpleNamespace(free=1 << 30))
     pretend(setup, "lora()")
     with pytest.raises(LikenessError, match=r"Only 1\.0 GB are free"):
         train(setup)
 
 
 def test_a_python_without_the_packages_is_told(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_NEEDS", ("json", "no_such_package"))
+    monkeypatch.setattr(train_job, "_NEEDS", ("json", "no_such_package"))
     pretend(setup, "lora()")
     with pytest.raises(LikenessError, match=r"lacks .*no_such_package.*never in ComfyUI's"):
         train(setup)
@@ -402,13 +318,13 @@ def test_a_dry_run_starts_nothing(setup: Setup, capsys: pytest.CaptureFixture[st
 
 def test_the_characters_name_is_taken_from_the_set(setup: Setup) -> None:
     pretend(setup, "lora()")
-    assert training.job_of(parsed(setup)).slug == "ada", "by the folder"
+    assert train_job.job_of(parsed(setup)).slug == "ada", "by the folder"
     for told in ({"slug": "eve"}, {"plan": {"slug": "eve"}}):
         (setup.set / "set.json").write_text(json.dumps(told))
-        assert training.job_of(parsed(setup)).slug == "eve"
+        assert train_job.job_of(parsed(setup)).slug == "eve"
     (setup.set / "set.json").write_text("[")
-    assert training.job_of(parsed(setup)).slug == "ada"
-    assert training.job_of(parsed(setup, "--character", "zoe")).slug == "zoe"
+    assert train_job.job_of(parsed(setup)).slug == "ada"
+    assert train_job.job_of(parsed(setup, "--character", "zoe")).slug == "zoe"
 
 
 def test_sections_of_the_config_are_only_for_reading(tmp_path: Path) -> None:

@@ -289,6 +289,15 @@ def test_toml_is_read_back_as_it_was_written(text: str, remark: str, x: float, n
     assert tomllib.loads(data.decode()) == {"one": values, "two": [values]}
 
 
+@given(STRANGE)
+def test_no_line_of_toml_ends_where_only_some_readers_end_it(text: str) -> None:
+    try:
+        written = toml_bytes(text, [Table("one", {"text": text}, remark=text)]).decode()
+    except LikenessError:
+        return
+    assert written.splitlines() == written.split("\n")[:-1]
+
+
 @pytest.mark.parametrize(
     "text", [r"C:\users\new", r"\\server\share", 'a "b"', "it's", '"', '""', r"\u0041", "日本 😀", "a\tb\nc", "#", ""]
 )

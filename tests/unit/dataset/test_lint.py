@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from likeness.dataset.captions import caption_of
-from likeness.dataset.lint import SEVERITIES, Finding, LintRules, lint, lint_files, lint_plan, lint_text
-from likeness.dataset.plan import Facts
+from likeness.dataset.lint import SEVERITIES, Finding, LintRules, lint, lint_files, lint_plan, lint_text, rules_for
+from likeness.dataset.plan import Facts, SetPlan, Wish
 from likeness.dataset.planning import About
+from likeness.profile import Profile
 
 from .pictures import ADA
 from .test_caption_edit import plan
@@ -88,6 +89,38 @@ def test_plain_brackets_colons_and_smileys_are_no_syntax() -> None:
 def test_a_name_inside_a_word_is_nobody() -> None:
     assert "other character" not in codes("ohwx woman, bonnet, rosewood table", others=("Bo", "Rose"))
     assert "other character" in codes("ohwx woman, rose-coloured dress", others=("Rose",))
+
+
+LIBRARY = (
+    Profile(name="Ada", slug="ada", trigger="ohwx", class_word="woman"),
+    Profile(name="Bo Diddley", slug="bo", trigger="zxcv"),
+    Profile(name="Zoe", slug="zoe_x"),  # trained by the letters of its slug
+    Profile(name="Her", slug="her", trigger="woman"),
+)
+
+
+def codes_of(made: SetPlan) -> set[str]:
+    return {f.code for f in lint_plan(made, rules_for(made, LIBRARY))}
+
+
+@pytest.mark.parametrize("word", ["Bo Diddley", "ZXCV", "Zoe", "zoex"])
+def test_names_and_trigger_words_of_the_library_are_other_characters(word: str) -> None:
+    made = plan(*SOUND, f"ohwx woman, beside {word}")
+    assert only(lint_plan(made, rules_for(made, LIBRARY)), "other character").sources == ("6.png",)
+    assert lint_plan(made, rules_for(made)) == ()
+
+
+def test_neither_the_set_s_own_character_nor_a_word_of_every_sentence_is_another() -> None:
+    assert codes_of(plan(*SOUND, "ohwx woman, Ada with her dog")) == set()
+
+
+def test_a_set_is_judged_by_how_its_family_is_trained() -> None:
+    long = "ohwx woman, who walks along a river, " + ", ".join(f"past the {n}th boat of the day" for n in range(10))
+    made = plan(*SOUND, long)
+    assert codes_of(made) == {"too long"}
+    assert codes_of(made.model_copy(update={"wish": Wish(family="flux")})) == set()
+    assert not rules_for(made).shuffle and rules_for(plan(*(f"{c}, hat" for c in SOUND))).shuffle
+    assert rules_for(made.model_copy(update={"trigger": "ohwx, ada"})).keep_tokens == 2
 
 
 def test_a_trait_in_four_of_five_captions_binds() -> None:

@@ -131,6 +131,11 @@ def test_steps_are_counted_as_the_trainer_counts_them(
     assert 0 <= schedule.warmup <= steps / 10 and 1 <= schedule.every <= steps
 
 
+def test_regularisation_pictures_are_drawn_by_their_names_whatever_order_a_plan_has() -> None:
+    wide, tall = Bucket(832, 704), Bucket(704, 832)
+    assert counts_of([item(1)], [item(2, wide), item(1, tall)]) == Counter({SQUARE: 1, tall: 1})
+
+
 def test_a_batch_holds_pictures_of_one_bucket() -> None:
     wide, tall = Bucket(832, 704), Bucket(704, 832)
     counts = counts_of([item(1, wide, 3), item(2, wide, 2), item(3, tall, 1)])

@@ -105,6 +105,13 @@ def test_words_are_chosen_by_the_threshold_of_their_kind_the_surest_first(files:
     assert more.names == ("red dress",) and [t.name for t in more.character] == ["red (someone)", "blue (someone)"]
 
 
+def test_the_usual_thresholds_are_those_of_the_published_taggers(files: TaggerFiles) -> None:
+    tagger = Tagger(files, provider="cpu")
+    below, above = tagger.tag([coloured(214, 87, 214), coloured(220, 92, 220)])  # .84 and .34, .86 and .36
+    assert below.character == () and "green grass" not in below.names
+    assert len(above.character) == 2 and "green grass" in above.names
+
+
 def test_ratings_are_left_out(files: TaggerFiles) -> None:
     (found,) = Tagger(files, Thresholds(0.0, 0.0), "cpu").tag([coloured(255, 255, 255)])
     assert "general" not in {t.name for t in (*found.general, *found.character)}

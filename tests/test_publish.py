@@ -118,3 +118,10 @@ def test_only_notes_hold_prose_in_the_example_graphs() -> None:
         others = [n for n in nodes if n["type"] != "MarkdownNote"]
         assert len(nodes) == len(others) + 1
         assert [n["type"] for n in others if "##" in json.dumps(n)] == []
+
+
+@pytest.mark.parametrize("number", ["8", "9"])
+def test_a_graph_that_compares_or_trains_does_not_change_its_seeds_by_itself(number: str) -> None:
+    (path,) = (ROOT / "example_workflows").glob(f"{number} *.json")
+    text = path.read_text(encoding="utf-8")
+    assert '"fixed"' in text and not re.search('"(randomize|increment|decrement)"', text)

@@ -54,6 +54,9 @@ async function openEditor(nodes2) {
 // Runs in the page: place nodes in columns by their distance from the inputs, and say in a note what files are wanted.
 function arrange([title, note]) {
   const graph = window.app.rootGraph ?? window.app.graph
+  // A second run of these must not draw other seeds on one side, nor train once more.
+  for (const node of /^[89] /.test(title) ? graph.nodes : [])
+    for (const widget of node.widgets ?? []) if (widget.name === 'control_after_generate') widget.value = 'fixed'
   const depth = new Map()
   const column = (node) => {
     if (!depth.has(node)) {

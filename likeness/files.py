@@ -189,12 +189,13 @@ def _flush_file(path: Path) -> None:
 def link_files(source: Path, target: Path) -> None:
     """What lies below `source`, a file or a folder, also under `target`, without copying. Nothing where the file system
     has no links."""
-    below = [Path(place, name) for place, _, names in os.walk(source) for name in names] or [source]
-    for path in below:
+    walked = [] if source.is_symlink() else os.walk(source)
+    for path in [Path(place, name) for place, folders, names in walked for name in (*names, *folders)] or [source]:
         with suppress(OSError):
-            copy = target / path.relative_to(source)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            os.link(path, copy, follow_symlinks=False)
+            copy, link = target / path.relative_to(source), path.is_symlink()
+            if link or not path.is_dir():  # of a link itself, so that what it leads to stays where it is
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.symlink_to(path.readlink()) if link else os.link(path, copy, follow_symlinks=False)
 
 
 def swap_folders(new: Path, target: Path) -> None:

@@ -13,7 +13,7 @@ from ..likeness.dataset.build import build, set_folder
 from ..likeness.dataset.captioner import CAPTION_FROM, captioner_for, style_for
 from ..likeness.dataset.captions import texts_for
 from ..likeness.dataset.configs import config_files
-from ..likeness.dataset.lint import lint_plan, lint_text
+from ..likeness.dataset.lint import Finding, lint_plan, lint_text, rules_for
 from ..likeness.dataset.plan import Rules, SetPlan, emit_plan
 from ..likeness.dataset.planning import Planned, about, plan_set
 from ..likeness.dataset.presets import advice, shape_for
@@ -133,11 +133,11 @@ def _sources(lists: dict[str, list[Any]], folder: str) -> Sources:
     """What is connected, and what lies in the folder. LikenessError where there is neither."""
     pictures = [p for batch in lists.get("images") or [] if batch is not None for p in host.to_layers(batch)]
     masks = [m for batch in lists.get("masks") or [] if batch is not None for m in host.to_alpha(batch)]
-    texts = [text for text in lists.get("captions") or [] if text and text.strip()]
-    if texts and not pictures:
+    texts = list(lists.get("captions") or [])  # a blank one has its place: that picture has none
+    if any(text and text.strip() for text in texts) and not pictures:
         raise LikenessError("Captions need pictures: connect images, or put .txt files beside those of the folder.")
     if len(texts) == 1:
-        texts = list(texts_for(texts[0], len(pictures)))
+        texts = list(texts_for(texts[0], len(pictures))) if texts[0] and texts[0].strip() else []
     connected = batch_sources(pictures, masks, texts)
     if folder.strip():
         return joined(folder_sources(host.media_folder(folder), host.stop_if_interrupted), connected)
@@ -161,8 +161,13 @@ def _report(planned: Planned, problems: Sequence[str]) -> str:
     plan = planned.plan
     if not plan.items:
         return summary(planned)
-    told = [*problems[:20], *advice(plan), lint_text(lint_plan(plan), len(plan.items)), balance_text(balance_of(plan))]
+    told = [*problems[:20], *advice(plan), lint_text(_lint(plan), len(plan.items)), balance_text(balance_of(plan))]
     return "\n".join([summary(planned), *told])
+
+
+def _lint(plan: SetPlan) -> tuple[Finding, ...]:
+    """What is wrong with the captions, beside the library's other characters."""
+    return lint_plan(plan, rules_for(plan, [entry.profile for entry in host.library().list() if entry.profile]))
 
 
 def _built(plan: SetPlan, sources: Sources, overwrite: bool) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..likeness.dataset.loading import find_set, pictures_of
+from ..likeness.dataset.set_folder import IMAGES
 from ..likeness.dataset.sources import SET_FILE
 from ..likeness.errors import LikenessError
 from . import host
@@ -50,10 +51,11 @@ class LoadTrainingSet(io.ComfyNode):
     def fingerprint_inputs(cls, training_set: Any = "", **_: object) -> str:
         """Changes with the set; one that comes by a link changes with what it is linked to."""
         try:
-            about = (find_set(host.output_folder(), training_set).folder / SET_FILE).stat()
+            folder = find_set(host.output_folder(), training_set).folder
+            stats = [(str(p), p.stat()) for p in (folder / SET_FILE, *sorted((folder / IMAGES).rglob("*.txt")))]
         except (LikenessError, OSError, AttributeError):
             return ""
-        return f"{about.st_mtime_ns} {about.st_size}"
+        return str([(name, about.st_mtime_ns, about.st_size) for name, about in stats])
 
     @classmethod
     def execute(cls, training_set: str, first: int = 1, most: int = 256) -> io.NodeOutput:

@@ -168,6 +168,10 @@ class Choice(Value):
     group: Line | None = None
 
 
+Channel = Annotated[int, Field(ge=0, le=255)]
+_UNEVEN = 1.5  # px by which a box of whole numbers may be off its bucket's shape
+
+
 class Rules(Value):
     """When a picture is not taken. Every threshold with its unit and range."""
 
@@ -192,7 +196,11 @@ class Rules(Value):
     lost: Share = 0.6  # of the picture, at most, may lie outside the crop
     smallest: int = Field(default=256, ge=16, le=4096)  # px of the shorter side of what is left of the picture
     alpha: Literal["composite", "keep"] = "composite"  # keep: as a mask of what is trained
-    backdrop: tuple[int, int, int] = (128, 128, 128)  # RGB behind transparent pixels, whatever becomes of the alpha
+    backdrop: tuple[Channel, Channel, Channel] = (
+        128,
+        128,
+        128,
+    )  # RGB behind transparent pixels, whatever becomes of the alpha
     group_by: GroupBy = ""  # what names the groups
     even_groups: bool = False  # smaller groups get more repeats, so that all are trained about equally often
 
@@ -266,6 +274,8 @@ class SetPlan(Value):
                 raise ValueError(f"items: {item.source}: {item.bucket_width} x {item.bucket_height} px is no bucket")
             if item.box.right > item.width or item.box.bottom > item.height:
                 raise ValueError(f"items: {item.source}: the box leaves the picture")
+            if abs(item.box.width * item.bucket_height / item.bucket_width - item.box.height) > _UNEVEN:
+                raise ValueError(f"items: {item.source}: the box is not of its bucket's shape, so it would be squeezed")
         return self
 
 

@@ -11,9 +11,12 @@ from PIL import Image
 from ..errors import ImageError
 from ..images import A8, RGB8, encode_png_fast
 from .plan import Item, Rules
-from .sources import Source
+from .sources import TRAINED, Source
 
 _GAP = 3.0  # how much coarser than Lanczos needs the first step of a large reduction may be; Pillow's advice
+
+
+_DRAFTS = (1, 2, 4, 8)  # how many times smaller a JPEG may be decoded
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ def render(item: Item, source: Source, rules: Rules, thumb: int = 0) -> Rendered
         raise ImageError(f"{item.source} has changed since the plan was made: plan the set again.")
     rgb = loaded.layers.over(rules.backdrop)
     whole = Image.fromarray(rgb)
+    if not any(whole.size == (ceil(item.width / k), ceil(item.height / k)) for k in _DRAFTS[: 4 if loaded.jpeg else 1]):
+        raise ImageError(f"{item.source} is no picture of {item.width} x {item.height} px: plan the set again.")
     pixels = _scaled(whole, item, Image.Resampling.LANCZOS)
     small = _small(whole, thumb) if thumb else None
     if not item.alpha:
@@ -44,6 +49,8 @@ def render(item: Item, source: Source, rules: Rules, thumb: int = 0) -> Rendered
     if alpha is None:
         raise ImageError(f"{item.source} has no transparent part, but the plan says so: plan the set again.")
     mask = _scaled(Image.fromarray(alpha), item, Image.Resampling.BILINEAR)
+    if not (mask >= TRAINED).any():
+        raise ImageError(f"The mask of {item.source} leaves nothing of its crop to train: draw it where the crop is.")
     return Rendered(encode_png_fast(pixels, mask), encode_png_fast(np.repeat(mask[:, :, None], 3, axis=2)), small)
 
 

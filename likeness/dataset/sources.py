@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -24,6 +24,8 @@ SET_FILE = "set.json"  # marks a folder that was built; what lies in it is no so
 CAPTION_SUFFIXES = (".txt", ".caption")
 MAX_CAPTION_BYTES = 64 * 1024
 _MASK = re.compile(r"(.+)-masklabel\.png", re.IGNORECASE)  # how OneTrainer names a mask beside its picture
+TRAINED = 128  # of 255: from here on a pixel of a mask counts as trained
+_JPEG = b"\xff\xd8"
 _LABEL = re.compile(r"(outfit|background)[ _=-]+(.+)", re.IGNORECASE)
 
 T = TypeVar("T")
@@ -36,6 +38,7 @@ class Loaded:
     layers: Layers = field(repr=False)
     sha256: str  # of the file's bytes; of a graph's picture its pixels and mask
     mask: A8 | None = field(default=None, repr=False)  # what is trained, drawn for the purpose: hides no colour
+    jpeg: bool = False  # which may have been decoded smaller
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Source:
         if not data:
             raise ImageError(f"{self.path.name}: the file is empty: save or download it again.")
         layers = decode_layers(data, self.path.name, least)
-        return Loaded(layers, hashlib.sha256(data).hexdigest())
+        return Loaded(layers, hashlib.sha256(data).hexdigest(), jpeg=data.startswith(_JPEG))
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,11 @@ def folder_sources(folder: Path, check: Callable[[], None] = lambda: None) -> So
     if len(names) > MAX_PICTURES:
         raise StorageError(f"{folder} holds {len(names):,} pictures: give a folder of at most {MAX_PICTURES:,}.")
     left_out = [x for x in listing.left_out if not any(x.name.startswith(f"{b}/") for b in built)]
-    pictures, known = [], set(names)
+    pictures, known = [], {name.lower() for name in names}
     for name in names:
         check()
         mask = _MASK.fullmatch(name)
-        if mask and any(f"{mask[1]}{end}" in known for end in (".png", ".jpg", ".jpeg", ".webp")):
+        if mask and any(f"{mask[1]}{end}".lower() in known for end in (".png", ".jpg", ".jpeg", ".webp")):
             left_out.append(LeftOut(name, "a mask of OneTrainer beside its picture, not a picture"))
         elif name != shown(name):
             left_out.append(LeftOut(shown(name), "the name holds bytes or control characters that no text can: rename"))
@@ -118,15 +121,14 @@ def _file(folder: Path, name: str) -> Source:
 
 
 def _with_captions(folder: Path, pictures: Sequence[Source], check: Callable[[], None]) -> list[Source]:
-    beside: dict[str, dict[str, Path]] = {}  # folder -> name in lower case -> caption file
+    beside: dict[str, dict[str, Path]] = {}  # folder -> name, as it is and in lower case -> caption file
     found = []
     for source in pictures:
         check()
         parent = str(PurePosixPath(source.name).parent)
         if parent not in beside:
             beside[parent] = _caption_files(folder / parent)
-        stem = PurePosixPath(source.name).stem.lower()
-        path = next((p for end in CAPTION_SUFFIXES if (p := beside[parent].get(stem + end))), None)
+        path = _beside(beside[parent], PurePosixPath(source.name).stem)
         found.append(source if path is None else _with_caption(source, path))
     return found
 
@@ -137,7 +139,14 @@ def _caption_files(folder: Path) -> dict[str, Path]:
             names = sorted(e.name for e in entries if e.name.lower().endswith(CAPTION_SUFFIXES))
     except OSError:
         return {}
-    return {name.lower(): folder / name for name in reversed(names)}
+    folded = {name.lower(): folder / name for name in reversed(names)}
+    return folded | {name: folder / name for name in names}
+
+
+def _beside(files: Mapping[str, Path], stem: str) -> Path | None:
+    """The caption file of a picture: of exactly its name before one that differs in case."""
+    wanted = [s + end for s in (stem, stem.lower()) for end in CAPTION_SUFFIXES]
+    return next((files[name] for name in wanted if name in files), None)
 
 
 def _with_caption(source: Source, path: Path) -> Source:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from PIL import Image
 
-from ..errors import LikenessError
+from ..errors import ImageError, LikenessError
 from ..faces.face import Analyser, Face, Pose, Vector, normalise
 from ..faces.stream import Analysed, analyse_many
 from ..images import A8, RGB8
@@ -23,7 +23,7 @@ from ..style import ImageEmbedder, without_faces
 from .measures import Pixels, clipped_share, mouth_of, pixels_of
 from .plan import Box
 from .similar import Fingerprint, fingerprint
-from .sources import Loaded, Source, Sources
+from .sources import TRAINED, Loaded, Source, Sources
 from .tagger import Tagger
 from .workers import in_order
 
@@ -251,6 +251,11 @@ def _face(face: Face, picture: RGB8, drawn: bool) -> FaceSeen:
 def _seen(source: Source, loaded: Loaded, picture: RGB8) -> Seen:
     height, width = picture.shape[:2]
     alpha = loaded.mask if loaded.mask is not None else loaded.layers.alpha
+    if loaded.mask is not None and not (loaded.mask >= TRAINED).any():
+        raise ImageError(
+            "its mask is 0 everywhere, so nothing would be trained, as Load Image gives it for an opaque picture: "
+            "invert it, or connect none."
+        )
     return Seen(
         source=source.name,
         sha256=loaded.sha256,
@@ -258,7 +263,7 @@ def _seen(source: Source, loaded: Loaded, picture: RGB8) -> Seen:
         height=height,
         pixels=pixels_of(picture),
         print=fingerprint(picture),
-        exact=_exact(picture),
+        exact=_exact(picture, loaded.mask),
         transparent=loaded.layers.alpha is not None,
         opaque=None if alpha is None else _opaque(alpha),
         masked=loaded.mask is not None,
@@ -269,15 +274,16 @@ def _seen(source: Source, loaded: Loaded, picture: RGB8) -> Seen:
     )
 
 
-def _exact(picture: RGB8) -> str:
+def _exact(picture: RGB8, mask: A8 | None) -> str:
     found = hashlib.sha256(f"{picture.shape}".encode())
-    found.update(np.ascontiguousarray(picture).data)
+    for layer in (picture, mask):
+        found.update(b"" if layer is None else np.ascontiguousarray(layer).data)
     return found.hexdigest()
 
 
 def _opaque(alpha: A8) -> Box:
     """The part that holds every pixel of at least half opacity; the whole where there is none."""
-    rows, columns = np.flatnonzero((alpha >= 128).any(axis=1)), np.flatnonzero((alpha >= 128).any(axis=0))
+    rows, columns = np.flatnonzero((alpha >= TRAINED).any(axis=1)), np.flatnonzero((alpha >= TRAINED).any(axis=0))
     if not len(rows):
         return Box(left=0, top=0, width=alpha.shape[1], height=alpha.shape[0])
     left, top = int(columns[0]), int(rows[0])

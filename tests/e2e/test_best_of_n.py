@@ -185,7 +185,7 @@ def test_any_graph_may_lie_in_between(server: Running, character: str) -> None:
     texts = [
         out["text"][0] for i, out in drawn.result.outputs.items() if i == shown[0] or i.startswith(drawn.best + ".")
     ]
-    assert sorted(texts) == [str(FIRST), str(FIRST + 1)]
+    assert sorted(text for text in texts if text.isdigit()) == [str(FIRST), str(FIRST + 1)]
 
 
 def test_attempts_of_different_sizes_stop_before_more_is_drawn(server: Running, character: str) -> None:

@@ -161,7 +161,8 @@ def _report(planned: Planned, problems: Sequence[str]) -> str:
     plan = planned.plan
     if not plan.items:
         return summary(planned)
-    told = [*problems[:20], *advice(plan), lint_text(_lint(plan), len(plan.items)), balance_text(balance_of(plan))]
+    balance = [balance_text(balance_of(plan))] if plan.rules.need_face else []  # of people alone
+    told = [*problems[:20], *advice(plan), lint_text(_lint(plan), len(plan.items)), *balance]
     return "\n".join([summary(planned), *told])
 
 

@@ -10,28 +10,26 @@ from pathlib import Path
 from typing import Any
 
 from ..dataset.balance import Target, balance_of, balance_text, framing_target
-from ..dataset.buckets import Shape
 from ..dataset.build import build, set_folder
 from ..dataset.caption_edit import count_tags, replace_captions, tag_table
-from ..dataset.caption_tokens import limit_of
 from ..dataset.captioner import CAPTION_FROM, captioner_for, style_for
 from ..dataset.configs import config_files
-from ..dataset.configs.kohya import keep_tokens, shuffles
-from ..dataset.lint import LintRules, lint_files, lint_plan, lint_text
+from ..dataset.lint import LintRules, lint_files, lint_plan, lint_text, rules_for
 from ..dataset.plan import MAX_BYTES, Choice, Rules, SetPlan, emit_plan, parse_plan
-from ..dataset.planning import About, Planned, about, plan_set, regular_captioner
-from ..dataset.presets import advice, shape_for
+from ..dataset.planning import About, Planned, plan_set, regular_captioner
+from ..dataset.presets import advice
 from ..dataset.preview import sheet, shown_in, thumbs_of
 from ..dataset.set_folder import caption_files, captions_by_hand, check_set, read_set
 from ..dataset.sources import SET_FILE, folder_sources
 from ..dataset.survey import Survey, survey
 from ..dataset.tagger import Tagger, find_tagger
-from ..dataset.words import parse_choices, parse_rules, read_wish, summary
+from ..dataset.words import captions_text, parse_choices, summary
 from ..errors import LikenessError
 from ..files import atomic_write, read_limited
 from ..images import encode_jpeg
 from ..profile import FAMILIES
 from ..style import OnnxImageEmbedder
+from .dataset_options import about_asked, check_sheet, kept_text, plan_there, rules_asked, shape_asked, wish_asked
 from .output import say, slug_named
 from .places import Places
 from .scoring import judge_of
@@ -75,22 +73,25 @@ def add_dataset(commands: Any, shared: argparse.ArgumentParser, judge_options: O
 def _plan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="folder of pictures, with its subfolders")
     parser.add_argument("--character", required=True, metavar="NAME", help="whose set it is")
-    parser.add_argument("--name", default="set", help="of the set; default: set")
+    parser.add_argument("--name", help="of the set; default: set")
     parser.add_argument("--out", type=Path, default=Path("plan.json"), metavar="FILE", help="default: plan.json")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="also a JPEG of crops, sizes and verdicts")
-    parser.add_argument("--family", choices=FAMILIES, default="sd15", help="base model; default: sd15")
+    parser.add_argument("--family", choices=FAMILIES, help="base model; default: sd15")
     parser.add_argument("--side", type=int, metavar="PX", help="default: the family's, 768 for sd15")
-    parser.add_argument("--steps", type=int, default=3000, help="training steps in total; default: 3000")
-    parser.add_argument("--batch", type=int, default=1, help="pictures in a step; default: 1")
+    parser.add_argument("--steps", type=int, help="training steps in total; default: 3000")
+    parser.add_argument("--batch", type=int, help="pictures in a step; default: 1")
     parser.add_argument("--rank", type=int, help="of the LoRA; default: the family's")
     parser.add_argument("--repeats", type=int, help="of each picture in an epoch; default: about ten epochs")
     parser.add_argument("--trigger", default="", metavar="WORD", help="default: the character's")
+    parser.add_argument("--class-word", metavar="WORD", help="default: the character's; none with --no-faces")
     parser.add_argument("--captions", choices=CAPTION_FROM, default=CAPTION_FROM[0], help="where they come from")
     parser.add_argument("--no-faces", action="store_true", help="a set of backgrounds, poses or things")
     parser.add_argument("--regular", action="store_true", help="regularisation pictures: the class, not the person")
     parser.add_argument("--rule", action="append", default=[], metavar="NAME=VALUE", help="a threshold, see the plan")
     parser.add_argument("--choices", type=Path, metavar="FILE", help="choices in JSON or lines, or an earlier plan")
-    parser.add_argument("--from-set", type=Path, metavar="DIR", help="keep choices and captions of a built set")
+    parser.add_argument(
+        "--from-set", type=Path, metavar="DIR", help="keep captions, choices and settings of a built set"
+    )
     parser.add_argument("--target", metavar="U/P/F", help="percentages of upper body, portrait, full body: 70/20/10")
     parser.add_argument("--tagger", type=Path, metavar="DIR", help="folder of a WD tagger v3: words for captions")
     parser.add_argument("--style-model", type=Path, metavar="FILE", help="image encoder (ONNX) that names backgrounds")
@@ -98,16 +99,21 @@ def _plan_options(parser: argparse.ArgumentParser) -> None:
 
 def plan_folder(arguments: argparse.Namespace, places: Places) -> int:
     """Exit code 1 when no picture is left."""
-    faces = not (arguments.no_faces or arguments.regular)
-    rules = parse_rules(arguments.rule, Rules(need_face=faces, identity="gate" if faces else "off"))
-    who = about(places.library().get(slug_named(arguments.character)), arguments.trigger)
-    shape = shape_for(arguments.family, arguments.side)
-    choices = _choices(arguments)
+    old = read_set(arguments.from_set).plan if arguments.from_set else None
+    before = plan_there(arguments.out)
+    check_sheet(arguments.sheet, arguments.folder)
+    rules = rules_asked(arguments, old)
+    who = about_asked(arguments, places.library().get(slug_named(arguments.character)), old)
+    choices = _choices(arguments, old, before)
     sources = folder_sources(arguments.folder)
     looked = _looked(arguments, places, sources, rules)
-    planned = _planned(arguments, looked, who, shape, rules, choices)
+    planned = _planned(arguments, looked, who, rules, choices, old)
     atomic_write(arguments.out, emit_plan(planned.plan))
-    written = [f"Wrote {arguments.out}."]
+    written = [*kept_text(planned.plan, old), f"Wrote {arguments.out}."]
+    if before is not None and before.choices and not arguments.choices and old is None:
+        written.insert(0, f"The {len(before.choices)} choices of the plan that was there are kept.")
+    if getattr(arguments, "verbose", False):
+        written.insert(0, captions_text(planned.plan))
     if arguments.sheet:
         thumbs = thumbs_of(sources, [c.source for c in shown_in(planned.plan)])
         atomic_write(arguments.sheet, encode_jpeg(sheet(planned.plan, thumbs), 4096))
@@ -116,23 +122,39 @@ def plan_folder(arguments: argparse.Namespace, places: Places) -> int:
         "plan": str(arguments.out), "taken": len(planned.plan.items), "rejected": planned.plan.counts,
         "would_reject": dict(planned.selection.would_reject),
     }  # fmt: skip
-    say(arguments, "\n".join([summary(planned), *_hints(planned.plan, arguments), *written]), values)
+    say(
+        arguments,
+        "\n".join([summary(planned), *_remedies(planned.plan), *_hints(planned.plan, arguments, places), *written]),
+        values,
+    )
     return int(not planned.plan.items)
 
 
-def _hints(plan: SetPlan, arguments: argparse.Namespace) -> list[str]:
+_REMEDIES = {
+    "upscaled": "Left out as upscaled: --rule upscale=FACTOR, as named there, or a smaller --side takes it.",
+    "several faces": "Left out for several faces: --rule several_faces=crop cuts the others off where it can.",
+}
+
+
+def _remedies(plan: SetPlan) -> list[str]:
+    return [text for code, text in _REMEDIES.items() if code in plan.counts]
+
+
+def _hints(plan: SetPlan, arguments: argparse.Namespace, places: Places) -> list[str]:
     target = Target(framing=framing_target(arguments.target)) if arguments.target else None
     if not plan.items or arguments.regular:
         return []
+    if not plan.rules.need_face and target is None:  # what a set of people lacks says nothing of things
+        return [*advice(plan), lint_text(lint_plan(plan, _rules_of(plan, places)), len(plan.items))]
     return [
         *advice(plan),
-        lint_text(lint_plan(plan, _rules_of(plan)), len(plan.items)),
+        lint_text(lint_plan(plan, _rules_of(plan, places)), len(plan.items)),
         balance_text(balance_of(plan, target)),
     ]
 
 
-def _rules_of(plan: SetPlan) -> LintRules:
-    return LintRules(tokens=limit_of(plan.family), shuffle=shuffles(plan), keep_tokens=keep_tokens(plan))
+def _rules_of(plan: SetPlan, places: Places) -> LintRules:
+    return rules_for(plan, [entry.profile for entry in places.library().list() if entry.profile])
 
 
 def _looked(arguments: argparse.Namespace, places: Places, sources: Any, rules: Rules) -> Survey:
@@ -160,14 +182,20 @@ def _tagger(arguments: argparse.Namespace) -> Tagger | None:
 
 
 def _planned(
-    arguments: argparse.Namespace, looked: Survey, who: About, shape: Shape, rules: Rules, choices: tuple[Choice, ...]
+    arguments: argparse.Namespace,
+    looked: Survey,
+    who: About,
+    rules: Rules,
+    choices: tuple[Choice, ...],
+    old: SetPlan | None,
 ) -> Planned:
     problems: list[str] = []
-    wish = read_wish(arguments.family, arguments.steps, arguments.batch, arguments.rank)
+    wish, shape = wish_asked(arguments, old), shape_asked(arguments, old)
+    name = arguments.name or (old.name if old else "set")
     usual = captioner_for(who, arguments.captions, problems, style_for(wish.family))
     caption = regular_captioner(who) if arguments.regular else usual
     planned = plan_set(
-        looked, who, caption, name=arguments.name, shape=shape, rules=rules, wish=wish, choices=choices,
+        looked, who, caption, name=name, shape=shape, rules=rules, wish=wish, choices=choices,
         repeats=arguments.repeats,
     )  # fmt: skip
     for problem in problems:
@@ -175,10 +203,13 @@ def _planned(
     return planned
 
 
-def _choices(arguments: argparse.Namespace) -> tuple[Choice, ...]:
+def _choices(arguments: argparse.Namespace, old: SetPlan | None, before: SetPlan | None) -> tuple[Choice, ...]:
+    """Of the file that is named, on top of the set's; where neither is, those of the plan that is written over."""
     found: dict[str, Choice] = {}
-    if arguments.from_set:
-        found |= {c.source: c for c in read_set(arguments.from_set).plan.choices}
+    if old is None and not arguments.choices and before is not None:
+        return before.choices
+    if old is not None:
+        found |= {c.source: c for c in old.choices}
         for source, caption in captions_by_hand(arguments.from_set).items():
             found[source] = found.get(source, Choice(source=source)).model_copy(update={"caption": caption})
     if arguments.choices:
@@ -221,11 +252,11 @@ def lint_set(arguments: argparse.Namespace, places: Places) -> int:
     path = arguments.plan
     if path.is_dir():
         plan, captions = read_set(path).plan, caption_files(path)
-        found = lint_files(captions, plan, _rules_of(plan))
+        found = lint_files(captions, plan, _rules_of(plan, places))
         texts = [data.decode("utf-8", "replace").strip() for data in captions.values()]
     else:
         plan = parse_plan(read_limited(path, MAX_BYTES), path)
-        found, texts = lint_plan(plan, _rules_of(plan)), [i.caption for i in plan.items]
+        found, texts = lint_plan(plan, _rules_of(plan, places)), [i.caption for i in plan.items]
     text = lint_text(found, len(texts)) + (f"\n{tag_table(texts)}" if arguments.tags else "")
     say(arguments, text, {"findings": [vars(f) for f in found], "tags": [vars(t) for t in count_tags(texts)]})
     return int(any(f.severity != "note" for f in found))

@@ -19,8 +19,8 @@ FACETS = ("framing", "angle", "tilt", "expression", "light", "outfit", "backgrou
 _MEASURED, _NAMED = FACETS[:5], FACETS[5:]
 Shares = Mapping[str, float]  # value -> share of the pictures, 0..1
 
-# "Upper body and face" is `upper body`: down to the waist, the face .115 to .28 of the picture's height. "Portrait" is
-# head and shoulders, the face .28 and more (measures.framing_of).
+# "Upper body and face" is `upper body`: down to the waist, the face .115 to .42 of the picture's height. "Portrait" is
+# head and shoulders, the face .42 and more (measures.framing_of).
 FRAMING: Shares = {"upper body": 0.7, "portrait": 0.2, "full body": 0.1}
 # Of the other facets a set needs some of each, or the LoRA learns one side of a face and one mood.
 ANGLE: Shares = {

@@ -106,7 +106,9 @@ def build(
     make_folder(folder.parent)
     with set_lock(folder):
         recover(folder)
-        guard(folder, {SET_FILE, SHEET, *(p.split("/")[0] for p in (*extra, *(j.place for j in jobs)))}, overwrite)
+        guard(
+            folder, {SET_FILE, SHEET, *(p.split("/")[0] for p in (*extra, *(j.place for j in jobs)))}, overwrite, plan
+        )
         stage = stage_of(folder)
         try:
             files, thumbs = _written(stage, jobs, workers, progress, check)

@@ -46,7 +46,7 @@ TAGS = Style()
 # Several wordings for each, so that no phrase stands in most captions; what goes without saying has none.
 _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "framing": {
-        "portrait": ("portrait", "head and shoulders", "close-up of the face"),
+        "portrait": ("portrait", "head and shoulders", "portrait shot"),
         "upper body": ("upper body", "half-length shot", "from the waist up"),
         "full body": ("full body", "full-length shot", "whole figure"),
     },
@@ -72,7 +72,8 @@ _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 # What a tagger says of a facet that was measured: said once is enough, and the two might differ.
 _SAME = {
-    "framing": r"(?:portrait|upper body|full body|cowboy shot|close-up|head ?shot|lower body|wide shot)",
+    "framing": r"(?:portrait|portrait shot|head and shoulders|upper body|full body|cowboy shot|"
+    r"close-up|head ?shot|lower body|wide shot)",
     "angle": r"(?:from side|profile|looking at viewer|facing viewer|straight-on|three quarter view|facing to the side)",
     "tilt": r"(?:looking up|looking down|head tilt|head down|head back)",
     "expression": r"(?:smile|smiling|grin|light smile|expressionless|serious|neutral expression)",

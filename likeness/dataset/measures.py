@@ -11,6 +11,7 @@ from PIL import Image
 from ..faces.face import Face, Pose
 from ..faces.measure import laplacian_variance
 from ..images import RGB8
+from ..measurable import Limits
 from .plan import Angle, Box, Expression, Framing, Light, Tilt
 
 SIDE = 256  # px of the longer side at which sharpness and light are measured
@@ -25,8 +26,9 @@ UP, DOWN = 0.40, 0.78  # pitch index: level faces .45 to .75, a smile lifts the 
 # all serious ones .69 to .90; a closed smile lies between. Drawn mouths follow no such rule.
 SMILE, SERIOUS = 0.96, 0.88
 # Height of the face box / height of the picture. A standing figure from head to foot is 7.5 heads high and the box 3/4
-# of a head: .10; down to the waist about .2; head and shoulders .3 and more.
-FULL_BODY, PORTRAIT = 0.115, 0.28
+# of a head: .10. Of twelve photos looked at, five down to the waist or the chest had .28 to .38, six of head and
+# shoulders .40 to .62 (five of them .45 and more), one that the face fills .85.
+FULL_BODY, PORTRAIT = 0.115, 0.42
 DARK, BRIGHT = 70.0, 180.0  # mean grey
 
 
@@ -122,9 +124,13 @@ def tilt_of(pose: Pose) -> Tilt:
     return "looking up" if pose.pitch < UP else "looking down" if pose.pitch > DOWN else "level"
 
 
-def expression_of(mouth: float, pose: Pose, drawn: bool) -> Expression:
-    """`mouth`: its width / distance of the eyes. "" for drawn faces, turned ones, and between the two."""
-    if drawn or abs(pose.yaw) >= FRONTAL:
+def expression_of(mouth: float, pose: Pose, drawn: bool, lower: float | None = None) -> Expression:
+    """`mouth`: its width / distance of the eyes. `lower`: `Quality.lower`.
+
+    "" for drawn faces, turned ones, between the two, and where the lower half is covered: there a mouth is a guess.
+    """
+    covered = lower is not None and lower > Limits.covered_below
+    if drawn or covered or abs(pose.yaw) >= FRONTAL:
         return ""
     return "smiling" if mouth >= SMILE else "neutral" if mouth <= SERIOUS else ""
 

@@ -150,7 +150,7 @@ def _facts_of(c: Candidate, look: str) -> Facts:
         framing=framing_of(face.height, c.crop.box.height),
         angle=angle_of(face.pose),
         tilt=tilt_of(face.pose),
-        expression=expression_of(face.mouth, face.pose, face.drawn),
+        expression=expression_of(face.mouth, face.pose, face.drawn, face.lower),
         light=light_of(face.brightness),
         outfit=outfit,
         background=background,
@@ -229,5 +229,10 @@ def _notes(survey: Survey, who: About, choices: dict[str, Choice]) -> tuple[str,
     bad = [f"{s.source}: {s.caption_error}" for s in survey.seen if s.caption_error]
     notes = [*who.notes, *survey.notes, *bad]
     notes += [f"{source} has a choice, but is not among the pictures any more." for source in lost]
+    notes += [
+        f"{source} cannot be taken, as a choice asks: {reason.rstrip('.')}."
+        for source, reason in unseen(survey)
+        if source in choices and choices[source].take
+    ]
     more = len(notes) - MAX_NOTES
     return (*notes[:MAX_NOTES], *([f"And {more} more notes."] if more > 0 else []))

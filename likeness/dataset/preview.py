@@ -18,7 +18,8 @@ from .workers import in_order
 
 MAX_CELLS = 96
 THUMB = 168  # px
-_CELL_W, _CELL_H, _GAP, _HEAD = 188, 236, 8, 56  # px
+_CELL_W, _CELL_H, _GAP, _HEAD = 188, 270, 8, 56  # px; room for six lines below the picture
+_CAPTION_LINES = 3
 _TEXT, _TITLE = 12, 16  # px
 _PAPER, _INK, _FAINT = (250, 250, 250), (24, 24, 24), (110, 110, 110)
 _TAKEN, _GONE = (20, 120, 60), (190, 40, 40)  # told by words, too
@@ -99,13 +100,35 @@ def _cropped(thumb: RGB8, item: Item) -> Image.Image:
 
 
 def _lines(cell: Item | Rejected) -> tuple[str, ...]:
-    name = cell.source.rsplit("/", 1)[-1]
+    """Six at most: what becomes of it, its path, and the caption, or why it is left out."""
+    path = _end_of(cell.source, _CELL_W - 16)
     if isinstance(cell, Rejected):
-        return f"left out: {cell.code}", name, cell.reason, f"of {cell.of}" if cell.of else ""
+        of = (f"of {_end_of(cell.of, _CELL_W - 34)}",) if cell.of else ()
+        return f"left out: {cell.code}", path, *_wrapped(cell.reason, _CELL_W - 16, _CAPTION_LINES), *of
     measured = f"{cell.verdict} {cell.similarity:.3f}" if cell.similarity is not None else cell.verdict
     size = f"{cell.bucket_width} x {cell.bucket_height}, {cell.repeats} times"
-    facts = ", ".join(filter(None, (cell.facts.framing, cell.facts.angle, cell.facts.expression)))
-    return f"{cell.stem}: {size}", name, measured or cell.group, facts or cell.caption
+    caption = _wrapped(cell.caption, _CELL_W - 16, _CAPTION_LINES)
+    return f"{cell.stem}: {size}", path, *filter(None, (measured or cell.group,)), *caption
+
+
+def _wrapped(text: str, width: int, most: int) -> list[str]:
+    """Lines of at most `width` px, broken between words; the last of `most` lines holds the rest, to be cut."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and (len(lines) == most or _font(_TEXT).getlength(longer) <= width):
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _end_of(path: str, width: int) -> str:
+    """A path whose end tells more than its beginning."""
+    font, start = _font(_TEXT), 0
+    while start < len(path) - 1 and font.getlength(f"...{path[start:]}" if start else path) > width:
+        start += 1
+    return f"...{path[start:]}" if start else path
 
 
 @cache

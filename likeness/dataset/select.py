@@ -16,6 +16,7 @@ from .similar import Neighbours
 from .survey import FaceSeen, Seen
 
 FACE_COSINE = 0.75  # two shots of one moment; different photos of one person stay below
+MAX_UPSCALE = 4.0  # `Rules.upscale` allows no more
 _TINY = 16  # px of a side below which nothing can be measured
 
 
@@ -99,8 +100,16 @@ def _size(seen: Seen, crop: Crop, rules: Rules) -> Iterator[Finding]:
         yield Finding(
             "upscaled",
             f"{width} x {height} px would be enlarged {crop.scale:.2f} times to {size} px; "
-            f"the limit is {rules.upscale:.2f}.",
+            f"the limit is {rules.upscale:.2f}. {_remedy(crop.scale)}",
         )
+
+
+def _remedy(scale: float) -> str:
+    """How a picture that is too small is taken all the same."""
+    least = ceil(scale * 10 - 0.001) / 10
+    return (
+        "Plan a smaller side." if least > MAX_UPSCALE else f"The rule upscale={least:.1f} or a smaller side takes it."
+    )
 
 
 def _shape(crop: Crop, rules: Rules) -> Iterator[Finding]:
@@ -122,9 +131,15 @@ def _faces(seen: Seen, crop: Crop, rules: Rules) -> Iterator[Finding]:
     large = _others(seen, face, crop.box, rules)
     if rules.several_faces != "keep" and large and rules.need_face:
         count = "another face" if len(large) == 1 else f"{len(large)} other faces"
-        yield Finding("several faces", f"The crop shows {count} of at least {rules.other_face:.2f} of its width.")
+        yield Finding(
+            "several faces", f"The crop shows {count} of at least {rules.other_face:.2f} of its width{_apart(rules)}."
+        )
     if not crop.whole_head and rules.need_face:
         yield Finding("too small", "No bucket holds the whole face.")
+
+
+def _apart(rules: Rules) -> str:
+    return ": several_faces=crop cuts them off where it can" if rules.several_faces == "reject" else ""
 
 
 def _others(seen: Seen, face: FaceSeen, box: Box, rules: Rules) -> list[FaceSeen]:
@@ -240,7 +255,7 @@ def _without_doubles(
 
 
 def _worse(c: Candidate) -> tuple[float, ...]:
-    """Sorts the better picture of two first: accepted, not enlarged, sharper, less lost by the crop, more alike."""
+    """Sorts the better picture of two first: accepted, not enlarged, sharper, described by hand, less lost, alike."""
     verdict, face = c.seen.verdict, c.seen.face
     accepted = verdict is None or verdict.verdict == "accepted"
     sharpness = face.sharpness if face is not None else c.seen.pixels.sharpness
@@ -249,6 +264,7 @@ def _worse(c: Candidate) -> tuple[float, ...]:
         float(not accepted),
         max(round(c.crop.scale, 2), 1.0),
         -round(np.log2(max(sharpness, 1.0))),
+        -float(c.seen.caption is not None) - len(c.seen.labels),  # work that would be lost
         c.crop.lost,
         -similarity,
     )

@@ -198,8 +198,8 @@ def _caption(folder: Path, name: str, plan: SetPlan) -> Iterator[str]:
         yield f"{name}: {error}"
 
 
-def guard(folder: Path, tops: set[str], overwrite: bool) -> None:
-    """LikenessError where a build would lose something that is not ours. `tops`: entries of the new set."""
+def guard(folder: Path, tops: set[str], overwrite: bool, plan: SetPlan) -> None:
+    """LikenessError where building `plan` would lose something that is not ours. `tops`: entries of the new set."""
     if not os.path.lexists(folder):
         return
     if folder.is_symlink() or not folder.is_dir():
@@ -217,13 +217,41 @@ def guard(folder: Path, tops: set[str], overwrite: bool) -> None:
     clash = sorted(tops & set(found.foreign))
     if clash:
         raise LikenessError(f"{folder / clash[0]} is not of the set, but the new one has that name: move it away.")
-    changed = [] if overwrite else list(edited(folder, read_set_quietly(folder)))
-    changed = [c for c in changed if not c.endswith("is missing")]
+    changed = [] if overwrite else _would_lose(folder, plan)
     if changed:
         raise LikenessError(
-            f"{folder}: {changed[0]} since it was built ({len(changed)} files in all): put the change into the plan's "
-            "choices, or build with overwrite."
+            f"{folder}: {changed[0]} since it was built ({len(changed)} files in all): plan again from the set, which "
+            "keeps captions that were changed, or build with overwrite."
         )
+
+
+def _would_lose(folder: Path, plan: SetPlan) -> list[str]:
+    """Files that a person has changed, without captions that the plan holds."""
+    known = read_set_quietly(folder)
+    changed = [c for c in edited(folder, known) if not c.endswith("is missing")]
+    if not changed:
+        return []
+    planned = {c.source: c.caption for c in plan.choices} | {i.source: i.caption for i in plan.items}
+    kept = {
+        f"{name}: has changed"
+        for source, name in _caption_names(known.plan)
+        if planned.get(source) is not None and _is_caption(folder, name, planned[source])
+    }
+    return [c for c in changed if c not in kept]
+
+
+def _caption_names(plan: SetPlan) -> Iterator[tuple[str, str]]:
+    """(source, its caption file below the set's folder)."""
+    for item in plan.items:
+        yield item.source, f"{IMAGES}/{plan.folder_of(item)}/{item.stem}.txt"
+
+
+def _is_caption(folder: Path, name: str, caption: str | None) -> bool:
+    path = inside(folder, name)
+    try:
+        return path.is_file() and read_caption(read_limited(path, MAX_CAPTION_BYTES)) == caption
+    except LikenessError:
+        return False
 
 
 def read_set_quietly(folder: Path) -> SetFile:
@@ -237,19 +265,18 @@ def read_set_quietly(folder: Path) -> SetFile:
 def caption_files(folder: Path) -> dict[str, bytes]:
     """Picture -> its caption file as it lies in a built set; without those that are gone."""
     plan, found = read_set(folder).plan, {}
-    for item in plan.items:
-        path = inside(folder, f"{IMAGES}/{plan.folder_of(item)}/{item.stem}.txt")
+    for source, name in _caption_names(plan):
+        path = inside(folder, name)
         if path.is_file():
-            found[item.source] = read_limited(path, MAX_CAPTION_BYTES)
+            found[source] = read_limited(path, MAX_CAPTION_BYTES)
     return found
 
 
 def captions_by_hand(folder: Path) -> dict[str, str]:
     """Source -> caption, where somebody has changed the caption file of a built set."""
     known, found = read_set(folder), {}
-    for item in known.plan.items:
-        name = f"{IMAGES}/{known.plan.folder_of(item)}/{item.stem}.txt"
+    for source, name in _caption_names(known.plan):
         path = inside(folder, name)
         if name in known.files and path.is_file() and _digest(path) != known.files[name]:
-            found[item.source] = read_caption(read_limited(path, MAX_CAPTION_BYTES))
+            found[source] = read_caption(read_limited(path, MAX_CAPTION_BYTES))
     return found

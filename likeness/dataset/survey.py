@@ -46,6 +46,7 @@ class FaceSeen:
     pose: Pose
     mouth: float  # its width / distance of the eyes
     drawn: bool = False
+    lower: float | None = None  # as `Quality.lower`
     embedding: Vector | None = field(default=None, repr=False, compare=False)  # float32 [512], L2 norm 1
 
     @property
@@ -244,7 +245,7 @@ def _face(face: Face, picture: RGB8, drawn: bool) -> FaceSeen:
     quality = face.quality
     return FaceSeen(
         (left, top, right, bottom), quality.width, quality.sharpness, quality.brightness,
-        clipped_share(grey), face.pose, mouth_of(face), drawn, face.normed,
+        clipped_share(grey), face.pose, mouth_of(face), drawn, quality.lower, face.normed,
     )  # fmt: skip
 
 

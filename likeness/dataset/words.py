@@ -37,6 +37,11 @@ def summary(planned: Planned, most: int = MAX_LINES) -> str:
     return "\n".join([*lines, *_cut(rejected, most)])
 
 
+def captions_text(plan: SetPlan) -> str:
+    """Every caption below its picture's path."""
+    return "\n".join(["Captions:", *(f"  {i.stem} {i.source}: {i.caption}" for i in plan.items)])
+
+
 def buckets(plan: SetPlan) -> list[tuple[str, int]]:
     """("768 x 768", pictures), most first."""
     return Counter(f"{i.bucket_width} x {i.bucket_height}" for i in plan.items).most_common()
@@ -49,14 +54,12 @@ def _cut(lines: list[str], most: int) -> Iterable[str]:
 def parse_choices(text: str, where: str = "choices") -> tuple[Choice, ...]:
     """Choices from JSON (a list of them, or a whole plan) or from lines like `leave: a.png` and `take: sub/b.png`.
 
-    LikenessError names the line or field.
+    Blank lines and lines that begin with "#" are passed over. LikenessError names the line or field.
     """
-    text = text.strip()
-    if not text:
-        return ()
-    if text[0] in "[{":
+    if text.lstrip()[:1] in ("[", "{"):
         return _from_json(text, where)
-    return tuple(_from_line(line.strip(), where) for line in text.splitlines() if line.strip())
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    return tuple(_from_line(line, f"{where}: line {n}") for n, line in lines if line and not line.startswith("#"))
 
 
 def _from_json(text: str, where: str) -> tuple[Choice, ...]:
@@ -104,7 +107,13 @@ def parse_rules(pairs: Iterable[str], rules: Rules = Rules()) -> Rules:  # noqa:
         except ValueError:
             values[name] = text.strip()
     try:
-        return Rules.model_validate_json(json.dumps(values))
+        made = Rules.model_validate_json(json.dumps(values))
     except ValidationError as error:
         first = error.errors()[0]
         raise LikenessError(f"rules: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+    if not made.need_face and made.identity != "off":
+        raise LikenessError(
+            "need_face=false takes pictures that no face was looked for in, so nobody checks whom they show: add "
+            "identity=off if that is meant."
+        )
+    return made

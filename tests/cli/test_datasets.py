@@ -31,6 +31,7 @@ def run(places: Places, *words: object) -> int:
     parser = argparse.ArgumentParser()
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", action="store_true")
+    shared.add_argument("--verbose", action="store_true")
 
     def judging(parser: argparse.ArgumentParser) -> None:
         for name in ("face_model", "provider", "backend"):
@@ -160,3 +161,108 @@ def test_an_empty_folder_gives_no_set(places: Places, tmp_path: Path) -> None:
     assert run(places, "plan", tmp_path / "empty", *words) == 1
     with pytest.raises(LikenessError, match="no picture"):
         run(places, "build", plan, "--out", tmp_path / "x")
+
+
+def test_an_edited_caption_planned_from_the_set_is_built_without_overwrite(
+    places: Places, planned: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "sets" / "first"
+    run(places, "build", planned, "--out", out)
+    next(out.rglob("0002.txt")).write_text("adaray, by hand\n")
+    run(places, "plan", tmp_path / "photos", "--character", "Ada", "--no-faces", "--from-set", out, "--out", planned)
+    next(out.rglob("0001.txt")).write_text("adaray, later\n")
+    with pytest.raises(LikenessError, match=r"0001\.txt: has changed .*\(1 files"):
+        run(places, "build", planned, "--out", out)
+    run(places, "plan", tmp_path / "photos", "--character", "Ada", "--no-faces", "--from-set", out, "--out", planned)
+    assert run(places, "build", planned, "--out", out) == 0
+    assert [p.read_text() for p in sorted(out.rglob("000[12].txt"))] == ["adaray, later\n", "adaray, by hand\n"]
+
+
+def test_a_set_planned_again_keeps_its_settings(
+    places: Places, planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "sets" / "first"
+    words = ("--character", "Ada", "--no-faces", "--side", 256, "--rule", "smallest=64", "--rule", "upscale=3.0",
+             "--steps", 500, "--trigger", "zz9", "--class-word", "beach", "--name", "sand",
+             "--out", planned)  # fmt: skip
+    run(places, "plan", photos, *words)
+    first = parse_plan(planned.read_bytes())
+    run(places, "build", planned, "--out", out)
+    capsys.readouterr()
+    run(places, "plan", photos, "--character", "Ada", "--from-set", out, "--out", planned)
+    assert parse_plan(planned.read_bytes()) == first and len(first.items) == 4
+    assert "upscale=3.0" in capsys.readouterr().out
+    more = ("--rule", "upscale=1.0", "--steps", 600, "--trigger", "yy8", "--name", "dune")
+    run(places, "plan", photos, "--character", "Ada", "--from-set", out, "--out", planned, *more)
+    other = parse_plan(planned.read_bytes())
+    assert (other.rules.upscale, other.rules.smallest, other.wish.steps) == (1.0, 64, 600)
+    assert (other.name, other.trigger, other.class_word, other.shape) == ("dune", "yy8", "beach", first.shape)
+
+
+def test_a_set_without_faces_is_not_captioned_as_the_person(
+    places: Places, planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--character", "Ada", "--no-faces", "--side", 256, "--rule", "smallest=64", "--out", planned)
+    run(places, "plan", tmp_path / "photos", *words)
+    plan = parse_plan(planned.read_bytes())
+    assert plan.class_word == "" and not any("woman" in i.caption for i in plan.items)
+    told = capsys.readouterr().out
+    assert "not known" not in told and "portrait" not in told
+    assert "--rule upscale=" in told and "the limit is 1.00." in told
+
+
+def test_captions_are_listed_where_more_is_asked_for(
+    places: Places, planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos" / "1.txt").write_text("adaray, a red barn")
+    words = ("--character", "Ada", "--no-faces", "--side", 256, "--rule", "smallest=64", "--out", planned)
+    run(places, "plan", tmp_path / "photos", *words)
+    assert "red barn" not in capsys.readouterr().out
+    run(places, "plan", tmp_path / "photos", *words, "--verbose")
+    assert "  0002 1.png: adaray, a red barn" in capsys.readouterr().out
+
+
+def test_choices_may_hold_comments_and_an_unreadable_picture_is_named(
+    places: Places, planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
+    choices = tmp_path / "choices.txt"
+    choices.write_text("# mine\n\ntake: broken.jpg\nleave: 0.png\n")
+    words = ("--character", "Ada", "--no-faces", "--side", 256, "--out", planned, "--choices", choices)
+    run(places, "plan", tmp_path / "photos", *words)
+    assert "broken.jpg cannot be taken, as a choice asks: " in capsys.readouterr().out
+    choices.write_text("# mine\n\nkeep: 0.png\n")
+    with pytest.raises(LikenessError, match=r"line 3: 'keep: 0\.png' is neither"):
+        run(places, "plan", tmp_path / "photos", *words)
+
+
+WORDS = ("--character", "Ada", "--no-faces", "--side", 256, "--rule", "smallest=64")
+
+
+def test_a_plan_writes_over_no_picture_and_no_other_file(places: Places, planned: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    before = (photos / "0.png").read_bytes()
+    with pytest.raises(LikenessError, match=r"is no plan.*give --out another name"):
+        run(places, "plan", photos, *WORDS, "--out", photos / "0.png")
+    with pytest.raises(LikenessError, match="one of the pictures that are planned"):
+        run(places, "plan", photos, *WORDS, "--out", planned, "--sheet", photos / "0.png")
+    assert (photos / "0.png").read_bytes() == before
+
+
+def test_choices_of_the_plan_that_is_written_over_are_kept(
+    places: Places, planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    choices = tmp_path / "choices.txt"
+    choices.write_text("leave: 1.png")
+    run(places, "plan", tmp_path / "photos", *WORDS, "--out", planned, "--choices", choices)
+    capsys.readouterr()
+    run(places, "plan", tmp_path / "photos", *WORDS, "--out", planned)
+    assert "The 1 choices of the plan that was there are kept." in capsys.readouterr().out
+    plan = parse_plan(planned.read_bytes())
+    assert [i.source for i in plan.items] == ["0.png", "2.png"]
+
+
+def test_pictures_without_faces_are_not_called_checked(places: Places, planned: Path, tmp_path: Path) -> None:
+    words = ("--character", "Ada", "--rule", "need_face=false", "--out", tmp_path / "other.json")
+    with pytest.raises(LikenessError, match="nobody checks whom they show"):
+        run(places, "plan", tmp_path / "photos", *words)

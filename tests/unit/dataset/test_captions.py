@@ -286,3 +286,8 @@ def test_a_text_of_a_graph_is_for_all_pictures_or_has_a_line_for_each() -> None:
 
 def test_models_with_a_language_model_read_more() -> None:
     assert limit_of("sd15") == limit_of("sdxl") == 75 < limit_of("flux")
+
+
+def test_no_template_calls_a_portrait_a_close_up() -> None:
+    said = {caption_of(Facts(framing="portrait"), ADA, index) for index in range(30)}
+    assert len(said) == 3 and not any("close-up" in caption for caption in said)

@@ -103,11 +103,18 @@ def test_a_smile_is_told_only_where_it_can_be(mouth: float, yaw: float, drawn: b
     assert expression_of(mouth, Pose(yaw, 0.5, 0.0), drawn) == expression
 
 
+@pytest.mark.parametrize(("lower", "expression"), [(None, "smiling"), (0.6, "smiling"), (0.85, "")])
+def test_the_mouth_of_a_covered_face_says_nothing(lower: float | None, expression: str) -> None:
+    assert expression_of(1.03, Pose(0.0, 0.5, 0.0), False, lower) == expression
+
+
 def test_the_mouth_is_measured_by_the_eyes() -> None:
     assert mouth_of(make_face(1)) == pytest.approx(0.3 / 0.4)
 
 
-@pytest.mark.parametrize(("share", "framing"), [(0.5, "portrait"), (0.2, "upper body"), (0.08, "full body")])
+@pytest.mark.parametrize(
+    ("share", "framing"), [(0.5, "portrait"), (0.38, "upper body"), (0.2, "upper body"), (0.08, "full body")]
+)
 def test_framing_is_the_faces_share_of_the_height(share: float, framing: str) -> None:
     assert framing_of(share * 1000, 1000) == framing
 

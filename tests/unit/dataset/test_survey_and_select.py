@@ -227,3 +227,15 @@ def test_facts_say_nothing_that_was_not_measured() -> None:
     seen = survey(Sources("", batch_sources([scene(1, 300, 300)]).pictures))
     made = plan_set(seen, ADA, caption, name="x", shape=SHAPE, rules=Rules(need_face=False, smallest=64)).plan
     assert made.items[0].facts == Facts(light="even")
+
+
+def test_of_two_equal_pictures_the_one_that_a_person_has_described_stays(tmp_path: Path) -> None:
+    save(tmp_path / "a.png", scene(1, 300, 300))
+    save(tmp_path / "b.png", scene(1, 300, 300))
+    save(tmp_path / "outfit_red dress" / "c.png", scene(2, 300, 300))
+    save(tmp_path / "0.png", scene(2, 300, 300))
+    (tmp_path / "b.txt").write_text("ohwx woman, by hand")
+    rules = RULES.model_copy(update={"need_face": False, "identity": "off"})
+    made = plan_set(survey(folder_sources(tmp_path)), ADA, caption, name="x", shape=SHAPE, rules=rules).plan
+    assert [i.source for i in made.items] == ["b.png", "outfit_red dress/c.png"]
+    assert {r.source: r.code for r in made.rejected} == {"0.png": "duplicate", "a.png": "duplicate"}

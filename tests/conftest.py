@@ -7,6 +7,7 @@ ComfyUI does: its folder, under a private name.
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from likeness.cli.comfy import find_comfy
+
+# Whoever started pytest in the background, or by nohup, hands ignored signals on, and tests send them to themselves.
+for _name, _usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL), ("SIGTERM", signal.SIG_DFL)):
+    if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), _usual)
 
 # How fast examples are made says how busy the machine is.
 settings.register_profile("likeness", suppress_health_check=[HealthCheck.too_slow], deadline=None)

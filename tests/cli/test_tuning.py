@@ -79,7 +79,7 @@ def test_options_reach_the_nodes(call: Call, server: FakeServer, capsys: pytest.
                       "seeds": 3, "prompts": "red hat\nblue"}  # fmt: skip
     assert (chosen["mode"], chosen["write"]) == ("full", "write the winner into the profile")
     assert (chosen["variety_bound"], chosen["drawn_faces"], chosen["name"]) == (0.5, "measure", "strengths")
-    assert inputs(graph, "LikenessLoadCharacter") == {"character": "ada_ray"}
+    assert inputs(graph, "LikenessLoadCharacter") == {"character": "ada_ray", "lora_version": 0}
     assert inputs(graph, "KSampler")["steps"] == 2 and inputs(graph, "EmptyLatentImage")["width"] == 64
     assert capsys.readouterr().out == "Winner: lora 0.8\n\ntable\n"
 
@@ -142,7 +142,7 @@ def test_a_graph_of_ones_own_keeps_what_is_not_said(call: Call, server: FakeServ
     call("ada", "--graph", str(file), "--seeds", "5")
     (graph,) = server.graphs
     assert inputs(graph, VALUES) == {"lora": "0.1,0.2", "seeds": 5} and inputs(graph, TUNE)["name"] == "mine"
-    assert inputs(graph, "LikenessLoadCharacter") == {"character": "ada"}
+    assert inputs(graph, "LikenessLoadCharacter") == {"character": "ada", "lora_version": 0}
     assert inputs(graph, "CheckpointLoaderSimple") == {"ckpt_name": "own.ckpt"}
 
 

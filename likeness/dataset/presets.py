@@ -7,7 +7,7 @@ about as strongly as 16/1 at 1.6e-3.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Literal
@@ -73,7 +73,7 @@ _ALL = (
         "sd-scripts",
         "train_network.py",
         "networks.lora",
-        "asked for by users of Likeness; sd-scripts docs/train_network.md advises a lower rate for the text encoder",
+        "Likeness's own choice; sd-scripts docs/train_network.md advises a lower rate for the text encoder",
         grid=64,
         side=768,
         rank=32,
@@ -236,6 +236,11 @@ def preset_for(family: BaseFamily) -> Preset:
     return PRESETS[family]
 
 
+def usual_steps(family: BaseFamily) -> int:
+    """The steps of a wish that names none."""
+    return PRESETS[family].steps[1]
+
+
 def check_shape(plan: SetPlan) -> None:
     """LikenessError where the trainer of the family would refuse the plan's sizes, or cut them."""
     grid, family = PRESETS[plan.family].grid, plan.family
@@ -322,24 +327,7 @@ def repeats_for(pictures: int, steps: int, batch: int = 1, epochs: int = EPOCHS)
 
 
 def advice(plan: SetPlan, regular: SetPlan | None = None) -> tuple[str, ...]:
-    """What is unusual about the wish, one sentence each."""
-    preset, schedule = PRESETS[plan.family], schedule_of(plan, regular)
-    return tuple(_advice(plan, preset, schedule))
+    """What is unusual about the wish, and what it comes to, one sentence each."""
+    from .advice import sentences  # which reads the presets itself
 
-
-def _advice(plan: SetPlan, preset: Preset, schedule: Schedule) -> Iterable[str]:
-    low, usual, high = preset.steps
-    shown = schedule.steps * plan.wish.batch / max(len(plan.items), 1)
-    if schedule.steps < low:
-        yield f"{schedule.steps} steps are few for {plan.family}: {usual} are usual."
-    if schedule.steps > high * 2:
-        yield f"{schedule.steps} steps are many for {plan.family}: {usual} are usual."
-    if shown > 400:
-        yield f"Every picture is shown about {shown:.0f} times: {len(plan.items)} pictures are few for so many steps."
-    rank = plan.wish.rank or preset.rank
-    if not preset.ranks[0] <= rank <= preset.ranks[1]:
-        yield f"Rank {rank} is unusual for {plan.family}: {preset.ranks[0]} to {preset.ranks[1]} are."
-    if plan.shape.side != preset.side:
-        yield f"The pictures are for {plan.shape.side} px; {plan.family} is usually trained at {preset.side}."
-    if not preset.trainer:
-        yield f"Neither sd-scripts nor musubi-tuner trains {plan.family}: no train_{plan.family}.toml is written."
+    return sentences(plan, regular)

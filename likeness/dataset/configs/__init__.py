@@ -21,12 +21,14 @@ def config_files(plan: SetPlan, folder: Path, regular: SetPlan | None = None) ->
     """
     check_shape(plan)
     files = {
-        "dataset.toml": dataset_toml(plan, folder, regular),
         "sample_prompts.txt": sample_prompts(plan),
-        "musubi.toml": musubi_toml(plan, folder),
         "onetrainer_concepts.json": onetrainer_json(plan, folder, regular),
     }
     trainer = PRESETS[plan.family].trainer
+    if trainer != "musubi-tuner":  # a family of neither gets the sets of both, for trainers made from them
+        files["dataset.toml"] = dataset_toml(plan, folder, regular)
+    if trainer != "sd-scripts":
+        files["musubi.toml"] = musubi_toml(plan, folder)
     if trainer == "sd-scripts":
         files[f"train_{plan.family}.toml"] = train_toml(plan, folder, regular)
     if trainer == "musubi-tuner":

@@ -35,9 +35,16 @@ def dataset_toml(plan: SetPlan, folder: Path, regular: SetPlan | None = None) ->
     mask: dict[str, Value] = {"alpha_mask": True} if masked(plan) else {}
     tables = [Table("general", _subset_rules(plan)), Table("datasets", _dataset_rules(plan), several=True)]
     tables += [Table("datasets.subsets", {**s, **mask}, several=True) for s in subsets]
-    return toml_bytes(
-        f"Pictures of {plan.name}, for sd-scripts: --dataset_config. Rebuild the set to change it.", tables
-    )
+    head = f"Pictures of {plan.name}, for sd-scripts: --dataset_config. Rebuild the set to change it."
+    return toml_bytes(f"{head}{_of_captions(plan)}", tables)
+
+
+def _of_captions(plan: SetPlan) -> str:
+    """A line on why captions are shuffled, or not."""
+    if not PRESETS[plan.family].shuffles:
+        return ""
+    rule = "Captions are shuffled" if shuffles(plan) else "Captions are not shuffled"
+    return f"\n{rule}: {tag_lists(plan)} of {len(plan.items)} are lists of several tags, and the majority decides."
 
 
 def train_toml(plan: SetPlan, folder: Path, regular: SetPlan | None = None) -> bytes:
@@ -76,12 +83,16 @@ def keep_tokens(plan: SetPlan) -> int:
 
 
 def shuffles(plan: SetPlan) -> bool:
-    """Tags may change places, sentences may not. Off, too, where a shuffle would change nothing."""
-    if not PRESETS[plan.family].shuffles or not plan.items:
-        return False
+    """Tags may change places, sentences may not. The trainer has one rule for all captions, so most of them decide:
+    one short or wordy caption among many tags does not change how the others are trained."""
+    return PRESETS[plan.family].shuffles and tag_lists(plan) * 2 > len(plan.items)
+
+
+def tag_lists(plan: SetPlan) -> int:
+    """How many captions are tags that a shuffle would move: two or more behind those that stay, none of them a
+    phrase."""
     parts = [item.caption.split(_SEPARATOR)[keep_tokens(plan) :] for item in plan.items]
-    words = [len(part.split()) for caption in parts for part in caption]
-    return all(len(p) >= 2 for p in parts) and max(words) < _WORDY
+    return sum(len(p) >= 2 and max(len(part.split()) for part in p) < _WORDY for p in parts)
 
 
 def token_window(plan: SetPlan) -> int:

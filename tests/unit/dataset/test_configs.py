@@ -60,8 +60,10 @@ def triggered(trigger: str, **values: object) -> SetPlan:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_gets_the_files_of_its_trainers(family: str) -> None:
     names = set(config_files(plan_of(item(1), wish=Wish(family=family)), HOME))
-    assert {"dataset.toml", "musubi.toml", "onetrainer_concepts.json", "sample_prompts.txt"} <= names
+    assert {"onetrainer_concepts.json", "sample_prompts.txt"} <= names
     trainer = PRESETS[family].trainer
+    assert ("dataset.toml" in names) == (trainer != "musubi-tuner")
+    assert ("musubi.toml" in names) == (trainer != "sd-scripts")
     assert (f"train_{family}.toml" in names) == (trainer == "sd-scripts")
     assert ("musubi_train.toml" in names) == (trainer == "musubi-tuner")
     assert ("ai_toolkit.yaml" in names) == (family not in ("kolors", "hunyuan_video", "other"))
@@ -162,6 +164,8 @@ def test_as_many_parts_stay_in_front_as_the_trigger_has(trigger: str) -> None:
         (["ohwx woman, smiling, outdoors"], True),
         (["ohwx woman, smiling, outdoors", "ohwx woman, portrait, red dress, at night"], True),
         (["ohwx woman, smiling, outdoors", "ohwx woman, portrait"], False),  # nothing to shuffle in one of them
+        ([*["ohwx woman, smiling, outdoors"] * 6, "ohwx woman"], True),  # one short caption does not decide
+        ([*["ohwx woman, smiling, outdoors"] * 6, "ohwx woman, who stands in front of a door, at night"], True),
         (["ohwx woman"], False),
         (["ohwx woman, who stands in front of a door, and looks at us"], False),
     ],
@@ -194,7 +198,7 @@ def test_a_long_caption_is_not_cut_in_silence() -> None:
 
 
 def test_the_set_of_musubi_keeps_caches_apart_and_enlarges_nothing() -> None:
-    told = read(plan_of(item(1), item(2, repeats=4), wish=Wish(batch=2)), "musubi.toml")
+    told = read(plan_of(item(1), item(2, repeats=4), wish=Wish(family="wan", batch=2)), "musubi.toml")
     assert told["general"] == {
         "resolution": [768, 768],
         "caption_extension": ".txt",

@@ -119,7 +119,7 @@ def test_a_set_is_judged_by_how_its_family_is_trained() -> None:
     made = plan(*SOUND, long)
     assert codes_of(made) == {"too long"}
     assert codes_of(made.model_copy(update={"wish": Wish(family="flux")})) == set()
-    assert not rules_for(made).shuffle and rules_for(plan(*(f"{c}, hat" for c in SOUND))).shuffle
+    assert not rules_for(plan(long)).shuffle and rules_for(plan(*(f"{c}, hat" for c in SOUND))).shuffle
     assert rules_for(made.model_copy(update={"trigger": "ohwx, ada"})).keep_tokens == 2
 
 

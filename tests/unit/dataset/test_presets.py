@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from math import ceil
 from typing import get_args
@@ -22,6 +23,7 @@ from likeness.dataset.presets import (
     schedule_of,
     shape_for,
     steps_of,
+    usual_steps,
 )
 from likeness.dataset.vram import vram_of
 from likeness.errors import LikenessError
@@ -63,14 +65,14 @@ def test_every_family_has_a_preset() -> None:
     assert all(preset_for(family).family == family for family in FAMILIES)
 
 
-def test_sd15_is_trained_as_its_users_asked() -> None:
+def test_sd15_has_the_numbers_that_were_chosen_for_it() -> None:
     sd15 = preset_for("sd15")
     assert (sd15.rank, sd15.alpha, sd15.rate, sd15.side, sd15.precision) == (32, 32.0, 1e-4, 768, "fp16")
     assert sd15.steps == (2000, 3000, 4000) and sd15.scheduler == "cosine"
     assert schedule_of(plan_of(item(1))).warmup == 100
 
 
-def test_sdxl_is_trained_as_its_users_asked() -> None:
+def test_sdxl_has_the_numbers_that_were_chosen_for_it() -> None:
     sdxl = preset_for("sdxl")
     assert (sdxl.ranks, sdxl.side, sdxl.steps[0], sdxl.steps[2]) == ((32, 128), 1024, 1000, 3000)
     assert (sdxl.rate_at(32), sdxl.rate_at(128)) == (1e-4, 5e-5)
@@ -195,8 +197,41 @@ def test_what_is_unusual_is_said(values: dict[str, object], said: str) -> None:
     assert any(said in line for line in advice(plan_of(item(1), **values)))
 
 
-def test_a_usual_wish_needs_no_advice() -> None:
-    assert advice(plan_of(*(item(i) for i in range(1, 31)))) == ()
+def pictures(count: int, caption: str = "ohwx woman, smiling, outdoors") -> list[Item]:
+    return [item(i, caption=caption) for i in range(1, count + 1)]
+
+
+def test_of_a_usual_wish_only_the_memory_is_told() -> None:
+    (told,) = advice(plan_of(*pictures(30)))
+    assert re.fullmatch(r"The training needs about \d+ GB of GPU memory \(an estimate\)\.", told)
+
+
+def test_few_pictures_get_a_number_of_steps_that_needs_no_further_advice() -> None:
+    told = "\n".join(advice(plan_of(*pictures(7))))
+    assert "shown about 429 times: 7 pictures are few for 3000 steps. Try --steps 800, about 114 times each" in told
+    assert len(advice(plan_of(*pictures(7), wish=Wish(steps=800)))) == 1  # the memory
+
+
+def test_many_pictures_get_no_more_steps_than_the_preset_has() -> None:
+    told = "\n".join(advice(plan_of(*pictures(200))))
+    assert "shown about 15 times: 200 pictures are many for 3000 steps. Try --steps 4000" in told
+
+
+def test_regularisation_pictures_halve_how_often_a_picture_is_shown() -> None:
+    told = "\n".join(advice(plan_of(*pictures(7)), plan_of(*pictures(3))))
+    assert "take 7 of 14 samples: a picture is shown about 214 times in place of 429" in told
+    assert "Try --steps 1700, about 121 times" in told
+
+
+@pytest.mark.parametrize(("lists", "said"), [(6, "tags of all captions are shuffled: 6 of 7"), (2, "only 2 of 7")])
+def test_captions_that_disagree_are_told(lists: int, said: str) -> None:
+    short = [item(i, caption="ohwx woman") for i in range(lists + 1, 8)]
+    assert said in "\n".join(advice(plan_of(*pictures(lists), *short)))
+    assert said not in "\n".join(advice(plan_of(*pictures(7))))
+
+
+def test_a_wish_without_steps_takes_the_familys() -> None:
+    assert (usual_steps("sd15"), usual_steps("sdxl")) == (3000, 2000)
 
 
 # ---- memory

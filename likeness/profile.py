@@ -23,10 +23,12 @@ BaseFamily = Literal[
 Method = Literal["lora_faceid", "lora_only", "faceid_only", "img2img"]
 PresetName = Literal["balanced", "face_forward", "double_shortcut"]
 StrengthSource = Literal["preset", "swept", "hand"]
+Rating = Literal["general", "mature", "explicit"]  # what a route may show; all but the first need `adult`
 
 FAMILIES: tuple[str, ...] = get_args(BaseFamily)
 METHODS: tuple[str, ...] = get_args(Method)
 PRESETS: tuple[str, ...] = get_args(PresetName)
+RATINGS: tuple[str, ...] = get_args(Rating)
 
 
 def _one_line(text: str) -> str:
@@ -229,6 +231,15 @@ class NamedCheckpoint(_Value):
     file: ModelFile  # as listed in models/checkpoints
     family: BaseFamily
     purpose: Line = ""
+    rating: Rating = "general"
+
+
+class Outfit(_Value):
+    """Clothes that a character wears under a name of the user's."""
+
+    text: Line  # as in a prompt, e.g. "a red summer dress"
+    trigger: Line = ""  # the word its LoRA was trained on
+    loras: Line = ""  # LoRAs that come with it, e.g. "red_dress:0.7, silk:0.4"; see `lora_stack`
 
 
 class Calibration(_Value):
@@ -281,6 +292,8 @@ class Profile(_Value):
     references: tuple[Reference, ...] = Field(default=(), max_length=MAX_REFERENCES)
     base: dict[BaseFamily, BaseSettings] = Field(default_factory=dict)
     checkpoints: dict[Slug, NamedCheckpoint] = Field(default_factory=dict, max_length=100)
+    adult: bool = False  # the user says that this is an adult; routes other than "general" are refused otherwise
+    outfits: dict[Slug, Outfit] = Field(default_factory=dict, max_length=200)
     calibrations: tuple[Calibration, ...] = Field(default=(), max_length=50)  # one per face model
 
     @model_validator(mode="after")

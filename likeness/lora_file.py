@@ -89,9 +89,9 @@ def _header(path: Path, name: str = "") -> tuple[dict[str, Any], int]:
                 raise LoraError(f"{name} is no LoRA: its header claims {length:,} bytes. Download it again.")
             header = json.loads(f.read(length))
     except (struct.error, ValueError, RecursionError, UnicodeDecodeError) as error:
-        raise LoraError(f"{name} is no safetensors file: download it again.") from error
+        raise LoraError(f"{name} is no whole safetensors file: save or download it again.") from error
     if not isinstance(header, dict):
-        raise LoraError(f"{name} is no safetensors file: download it again.")
+        raise LoraError(f"{name} is no whole safetensors file: save or download it again.")
     return header, total - 8 - length
 
 

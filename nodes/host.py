@@ -21,6 +21,7 @@ import torch
 from ..likeness import images
 from ..likeness.assets import find_listed
 from ..likeness.character import Character, state_digest
+from ..likeness.dataset.tagger import Tagger, TaggerFiles, find_tagger, find_taggers
 from ..likeness.errors import LikenessError, ModelMissingError
 from ..likeness.faces.cache import CachedAnalyser, EmbeddingCache
 from ..likeness.faces.drawn import DrawnGate, gate_for
@@ -37,7 +38,14 @@ if TYPE_CHECKING:
 AUTO = "auto"
 BACKENDS = ("likeness", "insightface")
 _STRIP = 1_000_000  # pixels that are converted at once
-_FOLDERS = ("characters", "ipadapter", "insightface", "ccip", "yunet")  # ours, or registered by other packs too
+_FOLDERS = (
+    "characters",
+    "ipadapter",
+    "insightface",
+    "ccip",
+    "yunet",
+    "wd_tagger",
+)  # ours, or registered by other packs too
 FACE_FILES = "face_embeddings"
 _hashes: list[FileHashes] = []  # at most one
 _ccip: dict[tuple[Any, str], Any] = {}  # (files, provider) -> the open model; at most one
@@ -229,6 +237,22 @@ def look_for_drawn(character: Character, embedder: ImageEmbedder | None, provide
         embedder=embedder,
         yunet=None if detector is None else partial(YuNet.open, detector, provider),
     )
+
+
+def taggers() -> list[TaggerFiles]:
+    """WD taggers in models/wd_tagger."""
+    return find_taggers(_roots("wd_tagger"))
+
+
+def tagger(name: str) -> Tagger:
+    """The one of that name, or the newest kind for "auto". ModelMissingError."""
+    found = find_tagger(_roots("wd_tagger"), "" if name == AUTO else name)
+    if found is None:
+        raise ModelMissingError(
+            f"There is no WD tagger{'' if name == AUTO else f' {name!r}'} in models/wd_tagger: put a folder with "
+            "model.onnx and selected_tags.csv there."
+        )
+    return Tagger(found)
 
 
 def second_analyser(pack_name: str, first: str, provider: str = "cpu") -> CachedAnalyser:

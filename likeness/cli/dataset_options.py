@@ -27,9 +27,9 @@ def rules_asked(arguments: argparse.Namespace, old: SetPlan | None) -> Rules:
 
 def about_asked(arguments: argparse.Namespace, profile: Profile, old: SetPlan | None) -> About:
     """A set without faces shows a thing, which the person's class word does not name."""
-    who = about(profile, arguments.trigger or (old.trigger if old else ""))
+    who = about(profile, arguments.trigger or (old.trigger if old else ""), arguments.class_word)
     if arguments.class_word is not None:
-        return replace(who, class_word=" ".join(arguments.class_word.split()))
+        return who
     if old is not None:
         return replace(who, class_word=old.class_word)
     return replace(who, class_word="") if arguments.no_faces and not arguments.regular else who
@@ -40,7 +40,8 @@ def wish_asked(arguments: argparse.Namespace, old: SetPlan | None) -> Wish:
     base = old.wish if old else Wish()
     family = arguments.family or base.family
     rank = base.rank if arguments.rank is None and family == base.family else arguments.rank
-    steps, batch = (base.steps if arguments.steps is None else arguments.steps), arguments.batch
+    same = old is not None and family == base.family
+    steps, batch = (base.steps if arguments.steps is None and same else arguments.steps), arguments.batch
     return read_wish(family, steps, base.batch if batch is None else batch, rank)
 
 

@@ -78,7 +78,7 @@ def _plan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="also a JPEG of crops, sizes and verdicts")
     parser.add_argument("--family", choices=FAMILIES, help="base model; default: sd15")
     parser.add_argument("--side", type=int, metavar="PX", help="default: the family's, 768 for sd15")
-    parser.add_argument("--steps", type=int, help="training steps in total; default: 3000")
+    parser.add_argument("--steps", type=int, help="training steps in total; default: the family's, 3000 for sd15")
     parser.add_argument("--batch", type=int, help="pictures in a step; default: 1")
     parser.add_argument("--rank", type=int, help="of the LoRA; default: the family's")
     parser.add_argument("--repeats", type=int, help="of each picture in an epoch; default: about ten epochs")
@@ -196,7 +196,7 @@ def _planned(
     caption = regular_captioner(who) if arguments.regular else usual
     planned = plan_set(
         looked, who, caption, name=name, shape=shape, rules=rules, wish=wish, choices=choices,
-        repeats=arguments.repeats,
+        repeats=arguments.repeats, regular=arguments.regular,
     )  # fmt: skip
     for problem in problems:
         print(f"likeness: {problem}", file=sys.stderr)
@@ -237,7 +237,12 @@ def build_plan(arguments: argparse.Namespace, places: Places) -> None:
         shows.finish()
     done = "Wrote" if made.changed else "Nothing has changed in"
     text = f"{done} {made.folder}: {len(plan.items)} pictures, {plan.samples} with repeats."
-    say(arguments, text, {"folder": str(made.folder), "pictures": len(plan.items), "changed": made.changed})
+    told = advice(plan, regular[0]) if regular else ()  # planning alone knew nothing of them
+    say(
+        arguments,
+        "\n".join([text, *told]),
+        {"folder": str(made.folder), "pictures": len(plan.items), "changed": made.changed},
+    )
 
 
 def _read(path: Path) -> tuple[SetPlan, Any]:
@@ -264,6 +269,11 @@ def lint_set(arguments: argparse.Namespace, places: Places) -> int:
 
 def replace_in_plan(arguments: argparse.Namespace, places: Places) -> int:
     """Exit code 1 when nothing was found."""
+    if arguments.plan.is_dir():
+        raise LikenessError(
+            f"{arguments.plan} is a folder: give the plan's file. A built set is changed by planning again with "
+            f"--from-set {arguments.plan}."
+        )
     plan = parse_plan(read_limited(arguments.plan, MAX_BYTES), arguments.plan)
     made = replace_captions(plan, arguments.find, arguments.put, "text" if arguments.text else "tags")
     captions = {c.source: c.after for c in made.changes}
@@ -271,8 +281,15 @@ def replace_in_plan(arguments: argparse.Namespace, places: Places) -> int:
     if captions and not arguments.dry_run:
         atomic_write(arguments.plan, emit_plan(plan.model_copy(update={"items": items, "choices": made.choices})))
     lines = [f"{c.source}: {c.before} -> {c.after}" for c in made.changes]
-    say(arguments, "\n".join(lines) or "No caption holds it.", [vars(c) for c in made.changes])
+    say(arguments, "\n".join(lines) or _not_held(plan, arguments), [vars(c) for c in made.changes])
     return int(not captions)
+
+
+def _not_held(plan: SetPlan, arguments: argparse.Namespace) -> str:
+    within = sum(arguments.find.casefold() in i.caption.casefold() for i in plan.items)
+    if within and not arguments.text:
+        return f"No caption holds it as a whole tag; {within} hold it within one: --text finds it there."
+    return "No caption holds it."
 
 
 def check_folder(arguments: argparse.Namespace, places: Places) -> int:

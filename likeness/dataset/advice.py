@@ -45,8 +45,9 @@ def _of_steps(plan: SetPlan, preset: Preset, schedule: Schedule) -> Iterable[str
     if steps > high * 2:
         yield f"{steps} steps are many for {plan.family}: {usual} are usual."
     if (times > _MANY and better < steps) or (times < _FEW and better > steps):
+        what = "Every picture is" if len(plan.folder_names) == 1 else "By their repeats differently often, pictures are"
         yield (
-            f"Every picture is shown about {times:.0f} times: {pictures} pictures are {_few(times)} for {steps} steps. "
+            f"{what} shown about {times:.0f} times: {pictures} pictures are {_few(times)} for {steps} steps. "
             f"Try --steps {better}, about {shown(plan, schedule, better):.0f} times each; {_SHOWN[0]} to {_SHOWN[1]} "
             f"are enough as a rule."
         )

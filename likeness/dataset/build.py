@@ -42,6 +42,7 @@ from .set_folder import (
     recover,
     set_lock,
     stage_of,
+    stamps,
 )
 from .sources import SET_FILE, Sources
 from .workers import CORES, in_order
@@ -106,10 +107,9 @@ def build(
     make_folder(folder.parent)
     with set_lock(folder):
         recover(folder)
-        guard(
-            folder, {SET_FILE, SHEET, *(p.split("/")[0] for p in (*extra, *(j.place for j in jobs)))}, overwrite, plan
-        )
-        stage = stage_of(folder)
+        tops = {SET_FILE, SHEET, *(p.split("/")[0] for p in (*extra, *(j.place for j in jobs)))}
+        guard(folder, tops, overwrite, plan)
+        before, stage = stamps(folder), stage_of(folder)
         try:
             files, thumbs = _written(stage, jobs, workers, progress, check)
             extra[SHEET] = _sheet(plan, sources, thumbs, check)
@@ -117,6 +117,8 @@ def build(
             changed = not _is_same(folder, emit_set(plan, files))
             if changed:
                 _seal(stage, folder, emit_set(plan, files), check)
+                if stamps(folder) != before:  # somebody wrote a caption while the pictures were rendered
+                    guard(folder, tops, overwrite, plan)
                 swap_folders(stage, folder)
         except BaseException:
             with suppress(LikenessError):

@@ -90,7 +90,12 @@ def lint(captions: Captions, who: Subject, rules: LintRules = USUAL) -> tuple[Fi
 
 
 def lint_plan(plan: SetPlan, rules: LintRules = USUAL) -> tuple[Finding, ...]:
-    return lint({i.source: i.caption for i in plan.items}, plan, rules)
+    """Findings about the captions of a plan; those of regularisation pictures name the class alone, all of them."""
+    found = lint({i.source: i.caption for i in plan.items}, plan, rules)
+    return tuple(f for f in found if not plan.regular or f.code not in _OF_A_PERSON)
+
+
+_OF_A_PERSON: tuple[Code, ...] = ("no trigger", "shuffled trigger", "kept in place", "binds", "duplicate")
 
 
 def lint_files(files: Mapping[str, bytes], who: Subject, rules: LintRules = USUAL) -> tuple[Finding, ...]:

@@ -75,6 +75,7 @@ RejectCode = Literal[
     "exposure",
     "border",
     "lying",
+    "cut",
     "duplicate",
     "near duplicate",
     "by hand",
@@ -185,6 +186,7 @@ class Rules(Value):
     sharpness: float = Field(default=60.0, ge=0.0, le=10_000.0)  # variance of the Laplacian of the 112 px face crop
     picture_sharpness: float = Field(default=12.0, ge=0.0, le=10_000.0)  # of the whole at 256 px; where no face counts
     roll: float = Field(default=60.0, ge=0.0, le=180.0)  # degrees that a face may be turned in the picture's plane
+    cut: Share = 0.08  # of the face's width or height, at most, may lie beyond the picture's edge
     darkest: float = Field(default=35.0, ge=0.0, le=255.0)  # mean grey of the face, at least
     brightest: float = Field(default=225.0, ge=0.0, le=255.0)  # mean grey of the face, at most
     clipped: Share = 0.35  # share of pure black and pure white pixels in the face, or in a picture without one
@@ -227,6 +229,7 @@ class SetPlan(Value):
     shape: Shape = Shape()
     rules: Rules = Rules()
     wish: Wish = Wish()
+    regular: bool = False  # regularisation pictures: captions name the class alone
     items: tuple[Item, ...] = Field(default=(), max_length=MAX_PICTURES)
     rejected: tuple[Rejected, ...] = Field(default=(), max_length=MAX_PICTURES)
     choices: tuple[Choice, ...] = Field(default=(), max_length=MAX_PICTURES)

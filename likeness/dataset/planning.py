@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -54,14 +55,25 @@ class Planned:
     selection: Selection
 
 
-def about(profile: Profile, trigger: str = "") -> About:
-    """The words of a character; the slug's letters are the trigger where nobody has named one."""
-    word = trigger.strip() or profile.trigger.strip()
+def about(profile: Profile, trigger: str = "", class_word: str | None = None) -> About:
+    """The words of a character, or those given instead; the slug's letters are the trigger where nobody has named one.
+
+    LikenessError for words that are no line.
+    """
+    word = " ".join(unicodedata.normalize("NFC", _one_line(trigger, "trigger") or profile.trigger).split())
     notes: tuple[str, ...] = ()
     if not word:
         word = profile.slug.replace("_", "").replace("-", "")
         notes = (f"The profile has no trigger word, so {word!r} is used: write it into the profile.",)
-    return About(profile.name, profile.slug, word, profile.class_word.strip(), notes)
+    kind = _one_line(class_word, "class_word") if class_word is not None else profile.class_word
+    return About(profile.name, profile.slug, word, " ".join(unicodedata.normalize("NFC", kind).split()), notes)
+
+
+def _one_line(text: str, field: str) -> str:
+    """LikenessError for what can be neither in a caption nor in a folder's name."""
+    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text) or len(text) > _LINE:
+        raise LikenessError(f"{field}: write it on one line of at most {_LINE} characters.")
+    return text.strip()
 
 
 def regular_captioner(who: About) -> Captioner:
@@ -90,8 +102,11 @@ def plan_set(
     wish: Wish = Wish(),  # noqa: B008
     choices: Sequence[Choice] = (),
     repeats: int | None = None,
+    regular: bool = False,
+    check: Callable[[], None] = lambda: None,
 ) -> Planned:
-    """The whole set. `repeats`: None for about ten epochs in the steps wished.
+    """The whole set. `repeats`: None for about ten epochs in the steps wished; `regular`: regularisation pictures;
+    `check`, once a picture, may raise to stop.
 
     LikenessError for a caption that cannot be one, or numbers that are none.
     """
@@ -100,7 +115,7 @@ def plan_set(
     by_source = {c.source: c for c in choices}
     buckets = buckets_of(shape)
     candidates = [candidate(s, rules, buckets, _box(by_source.get(s.source), s)) for s in survey.seen]
-    chosen = select(candidates, rules, by_source)
+    chosen = select(candidates, rules, by_source, check)
     facts = _facts(chosen.taken)
     usual = repeats or repeats_for(max(len(chosen.taken), 1), wish.steps, wish.batch)
     items = _Items(rules, by_source, captioner, usual).of(chosen.taken, facts)
@@ -114,6 +129,7 @@ def plan_set(
         shape=shape,
         rules=rules,
         wish=wish,
+        regular=regular,
         items=tuple(items),
         rejected=(*_unseen(survey), *chosen.rejected),
         choices=tuple(sorted(choices, key=lambda c: c.source)),
@@ -121,6 +137,15 @@ def plan_set(
         notes=_notes(survey, who, by_source),
     )
     return Planned(plan, chosen)
+
+
+def plan_regular(survey: Survey, plan: SetPlan, who: About, check: Callable[[], None] = lambda: None) -> Planned:
+    """Regularisation pictures for `plan`: of its sizes, captioned with the class word alone, whoever they show."""
+    rules = plan.rules.model_copy(update={"need_face": False, "identity": "off"})
+    return plan_set(
+        survey, who, regular_captioner(who), name=f"{plan.name}-reg", shape=plan.shape, rules=rules, wish=plan.wish,
+        repeats=1, regular=True, check=check,
+    )  # fmt: skip
 
 
 def _box(choice: Choice | None, seen: Seen) -> Box | None:

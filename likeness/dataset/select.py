@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -136,6 +136,16 @@ def _faces(seen: Seen, crop: Crop, rules: Rules) -> Iterator[Finding]:
         )
     if not crop.whole_head and rules.need_face:
         yield Finding("too small", "No bucket holds the whole face.")
+    if (beyond := _beyond(face, seen)) > rules.cut and rules.need_face:
+        yield Finding("cut", f"The picture's edge cuts the face: {beyond:.0%} of it would lie beyond.")
+
+
+def _beyond(face: FaceSeen, seen: Seen) -> float:
+    """Share of a face's width or height, whichever is more, that the detector places outside the picture."""
+    left, top, right, bottom = face.box
+    across = max(0.0, -left, right - seen.width) / max(right - left, 1.0)
+    along = max(0.0, -top, bottom - seen.height) / max(bottom - top, 1.0)
+    return max(across, along)
 
 
 def _apart(rules: Rules) -> str:
@@ -199,8 +209,16 @@ def _picture_quality(seen: Seen, rules: Rules) -> Iterator[Finding]:
         yield Finding("exposure", f"The picture is too {what}: its mean grey is {pixels.grey:.0f} of 255.")
 
 
-def select(candidates: Sequence[Candidate], rules: Rules, choices: Mapping[str, Choice]) -> Selection:
-    """Split the candidates. Near duplicates are looked for among those that nothing else speaks against."""
+def select(
+    candidates: Sequence[Candidate],
+    rules: Rules,
+    choices: Mapping[str, Choice],
+    check: Callable[[], None] = lambda: None,
+) -> Selection:
+    """Split the candidates. Near duplicates are looked for among those that nothing else speaks against.
+
+    `check`, once a picture, may raise to stop.
+    """
     rejected, left = [], []
     for c in candidates:
         take = _take(choices, c)
@@ -210,7 +228,7 @@ def select(candidates: Sequence[Candidate], rules: Rules, choices: Mapping[str, 
             rejected.append(_rejected(c, c.findings[0]))
         else:
             left.append(c)
-    taken, doubles, clusters = _without_doubles(left, rules, lambda c: _take(choices, c) is True)
+    taken, doubles, clusters = _without_doubles(left, rules, lambda c: _take(choices, c) is True, check)
     order = {c.seen.source: i for i, c in enumerate(candidates)}
     rejected = sorted([*rejected, *doubles], key=lambda r: order[r.source])
     counts = Counter(code for c in candidates for code in dict.fromkeys(f.code for f in c.findings))
@@ -228,7 +246,7 @@ def _rejected(c: Candidate, finding: Finding, of: str = "") -> Rejected:
 
 
 def _without_doubles(
-    candidates: Sequence[Candidate], rules: Rules, fixed: Callable[[Candidate], bool]
+    candidates: Sequence[Candidate], rules: Rules, fixed: Callable[[Candidate], bool], check: Callable[[], None]
 ) -> tuple[list[Candidate], list[Rejected], tuple[tuple[str, ...], ...]]:
     """What is left, what is nearly one of those, and the clusters.
 
@@ -238,17 +256,22 @@ def _without_doubles(
     near = _Twins(candidates, rules)
     ranked = sorted(range(len(candidates)), key=lambda i: (not fixed(candidates[i]), *_worse(candidates[i]), i))
     gone: dict[int, Rejected] = {}
+    done: set[int] = set()  # leads a cluster, or stays in one
     clusters = []
     for i in ranked:
-        if i in gone:
+        check()
+        if i in gone or (rules.duplicates == "keep" and i in done):
             continue
+        stays = i in done  # in a cluster of those taken by hand: what else is near to it still goes
+        done.add(i)
+        others = [j for j in near.hashed(i) if j not in gone and j not in done and not (stays and fixed(candidates[j]))]
         group = []
-        for j, finding in near.of(i):
-            if j not in gone and j not in near.kept:
-                group.append(candidates[j].seen.source)
-                if rules.duplicates == "reject" and not fixed(candidates[j]):
-                    gone[j] = _rejected(candidates[j], finding, candidates[i].seen.source)
-        near.kept.add(i)
+        for j, finding in near.of(i, others):
+            group.append(candidates[j].seen.source)
+            if rules.duplicates == "reject" and not fixed(candidates[j]):
+                gone[j] = _rejected(candidates[j], finding, candidates[i].seen.source)
+            else:
+                done.add(j)
         clusters += [(candidates[i].seen.source, *group)] if group else []
     taken = [c for i, c in enumerate(candidates) if i not in gone]
     return taken, list(gone.values()), tuple(sorted(clusters))
@@ -277,11 +300,14 @@ class _Twins:
         self._seen = [c.seen for c in candidates]
         self._rules = rules
         self._near = Neighbours([s.print for s in self._seen])
-        self.kept: set[int] = set()
 
-    def of(self, index: int) -> Iterator[tuple[int, Finding]]:
-        """The twins of one, and why."""
-        for other in self._near.of(index, self._rules.near_bits):
+    def hashed(self, index: int) -> tuple[int, ...]:
+        """What may be a twin of one by its hashes."""
+        return self._near.of(index, self._rules.near_bits)
+
+    def of(self, index: int, others: Iterable[int]) -> Iterator[tuple[int, Finding]]:
+        """The twins of one among `others`, and why. The costly look, so ask for few."""
+        for other in others:
             finding = self._finding(index, other)
             if finding is not None:
                 yield other, finding
@@ -290,11 +316,11 @@ class _Twins:
         first, second = self._seen[a], self._seen[b]
         if first.exact == second.exact:
             return Finding("duplicate", "It has the very same pixels.")
-        correlation = self._near.correlation(a, b)
+        correlation, mirrored = self._near.correlation(a, b)
         if correlation < self._rules.near_cosine:
             return None
         faces = first.face, second.face
-        told = f"Their thumbnails agree to {correlation:.3f}"
+        told = f"Their thumbnails agree to {correlation:.3f}{', one of them mirrored,' if mirrored else ''}"
         if faces[0] is not None and faces[1] is not None:
             same = _cosine(faces[0], faces[1])
             if same is not None and same < FACE_COSINE:

@@ -29,7 +29,10 @@ from .plan import MAX_BYTES, SetPlan, Sha256, Value, read_model
 from .sources import MAX_CAPTION_BYTES, SET_FILE
 
 IMAGES, REGULAR, MASKS, CACHE = "img", "reg", "masks", "cache"
-STALE = (".npz", "metadata_cache.json")  # what trainers keep of the pictures; wrong as soon as the set is another one
+# What trainers keep of the pictures, wrong as soon as the set is another one: sd-scripts, ai-toolkit, musubi-tuner.
+STALE = (".npz", "metadata_cache.json", ".aitk_size.json")
+_STALE_FOLDERS = ("_latent_cache", "_t_e_cache")
+_CACHED = (*STALE, ".safetensors", ".pt")  # below `cache/`
 _CLUTTER = (".ds_store", "thumbs.db", "desktop.ini")
 _LOCK_SECONDS = 2.0
 
@@ -114,12 +117,18 @@ def contents(folder: Path) -> Contents:
         for below in _files(folder, name):
             if below in known or below == SET_FILE:
                 ours.append(below)
-            elif below.startswith(f"{CACHE}/") or below.lower().endswith((*STALE, *_CLUTTER)):
+            elif _is_stale(below):
                 stale.append(below)
             else:
                 strange.append(below)
-    foreign = tuple(n for n in names if n not in tops and not n.lower().endswith((*STALE, *_CLUTTER)))
+    foreign = tuple(n for n in names if n not in tops and not n.lower().endswith(_CLUTTER))
     return Contents(tuple(ours), tuple(stale), tuple(strange), foreign)
+
+
+def _is_stale(below: str) -> bool:
+    """Whether a file in one of our own folders is a trainer's cache, or clutter."""
+    kept = _CACHED if below.startswith(f"{CACHE}/") else STALE
+    return below.lower().endswith((*kept, *_CLUTTER)) or any(f in _STALE_FOLDERS for f in below.split("/"))
 
 
 def _files(folder: Path, name: str) -> Iterator[str]:
@@ -223,6 +232,12 @@ def guard(folder: Path, tops: set[str], overwrite: bool, plan: SetPlan) -> None:
             f"{folder}: {changed[0]} since it was built ({len(changed)} files in all): plan again from the set, which "
             "keeps captions that were changed, or build with overwrite."
         )
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """(bytes, modification time in ns) of every file below a set's folder; {} where there is none."""
+    paths = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
+    return {str(path): (about.st_size, about.st_mtime_ns) for path in paths if (about := path.stat())}
 
 
 def _would_lose(folder: Path, plan: SetPlan) -> list[str]:

@@ -28,16 +28,26 @@ class Fingerprint:
 
     dhash: int  # 64 bits
     phash: int  # 64 bits
+    mirrored: tuple[int, int]  # the same two of its mirror image
     thumb: NDArray[np.uint8] = field(repr=False, compare=False)  # uint8 [32, 32], grey
 
 
 def fingerprint(picture: RGB8) -> Fingerprint:
     """Of the whole picture, whatever its size."""
     grey = Image.fromarray(picture).convert("L")
-    thumb = grey.resize((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=None)
-    rows = np.asarray(thumb.resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
-    small = np.asarray(thumb, dtype=np.float64)
-    return Fingerprint(_packed(rows[:, 1:] > rows[:, :-1]), _packed(_low(small)), np.asarray(thumb).copy())
+    thumb = np.asarray(grey.resize((THUMB, THUMB), Image.Resampling.BOX, reducing_gap=None)).copy()
+    return Fingerprint(*_hashes(thumb), _hashes(mirror(thumb)), thumb)
+
+
+def mirror(thumb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 [H, W], left and right exchanged."""
+    return np.ascontiguousarray(thumb[:, ::-1])
+
+
+def _hashes(thumb: NDArray[np.uint8]) -> tuple[int, int]:
+    """dHash and pHash."""
+    rows = np.asarray(Image.fromarray(thumb).resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
+    return _packed(rows[:, 1:] > rows[:, :-1]), _packed(_low(thumb.astype(np.float64)))
 
 
 def _low(small: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -75,13 +85,22 @@ class Neighbours:
         self._phash = _bytes([p.phash for p in prints])
 
     def of(self, index: int, bits: int) -> tuple[int, ...]:
-        """Indices of the others of which both hashes differ in at most `bits` of 64 bits, ascending."""
-        near = (_distance(self._dhash, index) <= bits) & (_distance(self._phash, index) <= bits)
+        """Indices of the others of which both hashes, or both of the mirror image, differ in at most `bits` of 64 bits.
+
+        Ascending.
+        """
+        one = self._prints[index]
+        near = np.zeros(len(self._prints), dtype=np.bool_)
+        for hashes in ((one.dhash, one.phash), one.mirrored):
+            near |= (_distance(self._dhash, hashes[0]) <= bits) & (_distance(self._phash, hashes[1]) <= bits)
         near[index] = False
         return tuple(int(i) for i in np.flatnonzero(near))
 
-    def correlation(self, a: int, b: int) -> float:
-        return alike(self._prints[a].thumb, self._prints[b].thumb)
+    def correlation(self, a: int, b: int) -> tuple[float, bool]:
+        """Of two thumbnails, the better of as they are and mirrored; whether it was the mirror image."""
+        first, second = self._prints[a].thumb, self._prints[b].thumb
+        straight, turned = alike(first, second), alike(mirror(first), second)
+        return (turned, True) if turned > straight else (straight, False)
 
 
 def _bytes(hashes: Sequence[int]) -> NDArray[np.uint8]:
@@ -89,5 +108,5 @@ def _bytes(hashes: Sequence[int]) -> NDArray[np.uint8]:
     return np.frombuffer(joined, dtype=np.uint8).reshape(-1, 8)
 
 
-def _distance(table: NDArray[np.uint8], index: int) -> NDArray[np.int64]:
-    return np.asarray(_BITS[table ^ table[index]].sum(axis=1, dtype=np.int64))
+def _distance(table: NDArray[np.uint8], one: int) -> NDArray[np.int64]:
+    return np.asarray(_BITS[table ^ _bytes([one])].sum(axis=1, dtype=np.int64))

@@ -20,7 +20,8 @@ from ..images import A8, MAX_BYTES, RGB8, Layers, decode_layers
 from ..report.folder import LeftOut, list_pictures, shown
 from .plan import MAX_PICTURES
 
-SET_FILE = "set.json"  # marks a folder that was built; what lies in it is no source again
+SET_FILE = "set.json"  # marks a folder that was built
+SET_PARTS = ("img/", "reg/", "masks/", "cache/", "sheet.jpg")  # what lies there is no source again
 CAPTION_SUFFIXES = (".txt", ".caption")
 MAX_CAPTION_BYTES = 64 * 1024
 _MASK = re.compile(r"(.+)-masklabel\.png", re.IGNORECASE)  # how OneTrainer names a mask beside its picture
@@ -96,11 +97,14 @@ def folder_sources(folder: Path, check: Callable[[], None] = lambda: None) -> So
     StorageError where there is no such folder, or too many pictures.
     """
     listing = list_pictures(folder, check)
-    built = {str(PurePosixPath(p.relative_to(folder).as_posix()).parent) for p in folder.glob(f"*/**/{SET_FILE}")}
-    names = [n for n in listing.pictures if not any(n.startswith(f"{b}/") for b in built)]
+    built = [p.parent.relative_to(folder).as_posix() for p in sorted(folder.glob(f"*/**/{SET_FILE}")) if _is_set(p)]
+    passed = [f"{b}/{part}" for b in built for part in SET_PARTS]
+    passed += [part for part in SET_PARTS[1:] if _is_set(folder / SET_FILE)]  # a set's own pictures may be planned anew
+    names = [n for n in listing.pictures if not n.startswith(tuple(passed))]
     if len(names) > MAX_PICTURES:
         raise StorageError(f"{folder} holds {len(names):,} pictures: give a folder of at most {MAX_PICTURES:,}.")
-    left_out = [x for x in listing.left_out if not any(x.name.startswith(f"{b}/") for b in built)]
+    left_out = [x for x in listing.left_out if not x.name.startswith(tuple(passed))]
+    left_out += [LeftOut(f"{b}/", "a training set that was built: its pictures are not trained again") for b in built]
     pictures, known = [], {name.lower() for name in names}
     for name in names:
         check()
@@ -112,6 +116,11 @@ def folder_sources(folder: Path, check: Callable[[], None] = lambda: None) -> So
         else:
             pictures.append(_file(folder, name))
     return Sources(str(folder), tuple(_with_captions(folder, pictures, check)), tuple(left_out))
+
+
+def _is_set(path: Path) -> bool:
+    """Whether a `set.json` is one of ours: any program may use that name."""
+    return path.is_file() and (path.parent / SET_PARTS[0]).is_dir()
 
 
 def _file(folder: Path, name: str) -> Source:

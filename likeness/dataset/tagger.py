@@ -90,10 +90,15 @@ class TaggerFiles:
     folder: Path
 
 
-def find_tagger(roots: Iterable[Path]) -> TaggerFiles | None:
-    """The first model by name below the folders of taggers; None when there is none."""
+def find_taggers(roots: Iterable[Path]) -> list[TaggerFiles]:
+    """All models below the folders of taggers, the newest kind first, then by name."""
     found = [TaggerFiles(f.name, f) for root in roots for f in (root, *_folders(root)) if _complete(f)]
-    return min(found, key=lambda f: ("v3" not in f.name, f.name), default=None)
+    return sorted(found, key=lambda f: ("v3" not in f.name, f.name))
+
+
+def find_tagger(roots: Iterable[Path], name: str = "") -> TaggerFiles | None:
+    """The first of them, or the one of that name; None when there is none."""
+    return next((f for f in find_taggers(roots) if name in ("", f.name)), None)
 
 
 def _folders(root: Path) -> list[Path]:

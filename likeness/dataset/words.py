@@ -10,9 +10,11 @@ from typing import get_args
 from pydantic import TypeAdapter, ValidationError
 
 from ..errors import LikenessError, quoted
+from ..profile import FAMILIES
 from .groups import GroupBy
 from .plan import MAX_PICTURES, Choice, Rules, SetPlan, Wish
 from .planning import Planned
+from .presets import usual_steps
 
 MAX_LINES = 60
 GROUPS = ("nothing", *(g for g in get_args(GroupBy) if g))  # as inputs name them
@@ -85,8 +87,10 @@ def _from_line(line: str, where: str) -> Choice:
     return Choice(source=source.strip(), take=word.strip() == "take")
 
 
-def read_wish(family: str, steps: int, batch: int = 1, rank: int | None = None) -> Wish:
-    """LikenessError names the number that is none."""
+def read_wish(family: str, steps: int | None, batch: int = 1, rank: int | None = None) -> Wish:
+    """`steps` None: as many as are usual for the family. LikenessError names the number that is none."""
+    if steps is None and family in FAMILIES:
+        steps = usual_steps(family)  # type: ignore[arg-type]
     try:
         return Wish.model_validate_json(json.dumps({"family": family, "steps": steps, "batch": batch, "rank": rank}))
     except ValidationError as error:

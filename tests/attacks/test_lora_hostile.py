@@ -181,5 +181,5 @@ def test_joint_attention_is_for_no_unet_whatever_is_said(ada: Library, shelf: Sh
 
 
 def test_json_that_nests_deeply_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LoraError, match="is no safetensors file"):
+    with pytest.raises(LoraError, match="is no whole safetensors file"):
         check_whole(raw(tmp_path / "x.safetensors", b"[" * 1_000_000))

@@ -21,7 +21,7 @@ from likeness.library import Library
 from ..conftest import ROOT, load_folder
 from ..fakes import FakeAnalyser, face_picture
 from ..tiny_unet import write_tiny_unet
-from ..unit.dataset.pictures import portrait, scene
+from ..unit.dataset.pictures import portrait, save, scene
 
 NAMES = (
     "nodes.build_training_set",
@@ -67,7 +67,8 @@ def make(pack: SimpleNamespace, **inputs: Any) -> dict[str, Any]:
     """Outputs by id; inputs as lists, as ComfyUI gives them to a node that takes lists."""
     node = pack.build_training_set.BuildTrainingSet
     character = pack.load_character.LoadCharacter.execute("ada").result[0]
-    given = {"name": "first", "dry_run": False, "shows": "anything", "side": 256, "rules": "smallest=64", **inputs}
+    given = {"name": "first", "dry_run": False, "shows": "anything", "class_word": "woman", **inputs}
+    given = {"side": 256, "rules": "smallest=64", **given}
     lists = {key: value if isinstance(value, list) else [value] for key, value in given.items()}
     out = node.PREPARE_CLASS_CLONE({"hidden_inputs": {}}).execute(character=[character], **lists)
     return {o.id: value for o, value in zip(node.GET_SCHEMA().outputs, out.args, strict=True)}
@@ -201,3 +202,29 @@ def test_train_lora_of_comfyui_trains_a_unet_from_the_set(pack: SimpleNamespace,
     lora, losses, steps = trained.args
     assert steps == 3 and len(losses["loss"]) >= 3 and all(math.isfinite(v) for v in losses["loss"])
     assert any(key.startswith("diffusion_model.") for key in lora)
+
+
+def test_words_rank_and_steps_of_the_inputs_reach_the_trainers_files(pack: SimpleNamespace, home: Path) -> None:
+    words = {"trigger": "zoe", "class_word": "robot", "rank": 64, "family": "sdxl"}
+    out = make(pack, images=scenes((300, 300), (300, 400)), **words)
+    folder = home / "output" / out["training_set"]
+    assert [p.name for p in (folder / "img").iterdir()] == ["100_zoe robot"]
+    train = (folder / "train_sdxl.toml").read_text()
+    assert "network_dim = 64" in train and "max_train_steps = 2000" in train  # what is usual for sdxl
+
+
+def test_a_folder_of_others_becomes_regularisation_pictures(pack: SimpleNamespace, home: Path) -> None:
+    for i in range(2):
+        save(home / "input" / "women" / f"{i}.png", scene(30 + i, 300, 300))
+    given = {"images": scenes((300, 300), (300, 400)), "regular_folder": "women"}
+    out = make(pack, **given)
+    folder = home / "output" / out["training_set"] / "reg" / "1_woman"
+    assert {p.read_text().strip() for p in folder.glob("*.txt")} == {"woman"} and len(list(folder.iterdir())) == 4
+    assert "Regularisation pictures take" in out["report"]
+    with pytest.raises(pack.errors.LikenessError, match="class word"):
+        make(pack, class_word="", **given)
+
+
+def test_a_tagger_that_is_not_there_is_named(pack: SimpleNamespace, home: Path) -> None:
+    with pytest.raises(pack.errors.LikenessError, match=r"no WD tagger .*models/wd_tagger"):
+        make(pack, images=scenes((300, 300)), tagger="auto")

@@ -91,6 +91,41 @@ def test_what_a_trainer_has_put_beside_it_survives(photos: Path, out: Path) -> N
     assert not list(out.parent.glob(".likeness-*"))
 
 
+def test_only_the_caches_of_trainers_go(photos: Path, out: Path) -> None:
+    first = make(photos, out)
+    images = out / "img" / "10_ohwx woman"
+    (images / "_latent_cache").mkdir()
+    (images / "_latent_cache" / "0001.safetensors").write_bytes(b"of ai-toolkit")
+    (images / ".aitk_size.json").write_text("{}")
+    (out / "embeddings.npz").write_bytes(b"a user's own numbers")
+    assert make(photos, out) == {**first, "embeddings.npz": b"a user's own numbers"}
+    (out / "cache").mkdir()
+    (out / "cache" / "notes.md").write_text("mine")
+    with pytest.raises(LikenessError, match=r"cache/notes\.md"):
+        make(photos, out)
+
+
+def test_what_is_written_while_the_pictures_are_rendered_is_not_lost(photos: Path, out: Path) -> None:
+    before = make(photos, out)
+    save(photos / "99.png", scene(99))
+    changed = out / "img" / "10_ohwx woman" / "0002.txt"
+
+    def edit(done: int, of: int) -> None:
+        changed.write_text("ohwx woman, in a red dress\n")
+
+    with pytest.raises(LikenessError, match=r"0002\.txt: has changed"):
+        make(photos, out, progress=edit)
+    assert changed.read_text() == "ohwx woman, in a red dress\n" and set(tree(out)) == set(before)
+
+    def add(done: int, of: int) -> None:
+        (changed.parent / "mine.png").write_bytes(b"new")
+
+    changed.write_bytes(before["img/10_ohwx woman/0002.txt"])
+    with pytest.raises(LikenessError, match=r"mine\.png"):
+        make(photos, out, progress=add)
+    assert (changed.parent / "mine.png").exists()
+
+
 def test_a_folder_of_somebody_else_is_refused(photos: Path, out: Path) -> None:
     save(out / "holiday.png", scene(9))
     with pytest.raises(LikenessError, match="no training set"):

@@ -59,3 +59,11 @@ def test_plain_pictures_are_alike_where_their_grey_is() -> None:
     assert alike(plain, plain + 1) == 1.0
     assert alike(plain, plain + 60) == 0.0
     assert alike(plain, fingerprint(scene(3)).thumb) == 0.0
+
+
+def test_a_mirror_image_is_near() -> None:
+    pictures = [scene(i, 300, 300) for i in range(4)]
+    found = Neighbours([fingerprint(p) for p in (*pictures, np.ascontiguousarray(pictures[1][:, ::-1]))])
+    assert found.of(1, 10) == (4,) and found.of(4, 10) == (1,) and found.of(0, 10) == ()
+    likeness, mirrored = found.correlation(1, 4)
+    assert likeness > 0.99 and mirrored

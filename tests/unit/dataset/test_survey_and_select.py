@@ -239,3 +239,10 @@ def test_of_two_equal_pictures_the_one_that_a_person_has_described_stays(tmp_pat
     made = plan_set(survey(folder_sources(tmp_path)), ADA, caption, name="x", shape=SHAPE, rules=rules).plan
     assert [i.source for i in made.items] == ["b.png", "outfit_red dress/c.png"]
     assert {r.source: r.code for r in made.rejected} == {"0.png": "duplicate", "a.png": "duplicate"}
+
+
+def test_a_face_that_the_edge_cuts_is_left_out() -> None:
+    whole, cut = portrait(1, [(7, 0, 190, 80, 120)]), portrait(2, [(7, 0, 230, 80, 120)])
+    made = plan([whole, cut], FakeAnalyser())
+    assert codes(made) == {"2": "cut"} and "25% of it" in made.rejected[0].reason
+    assert codes(plan([whole, cut], FakeAnalyser(), rules=RULES.model_copy(update={"cut": 0.3}))) == {}

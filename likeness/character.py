@@ -67,8 +67,17 @@ class Character:
 
     @property
     def has_crops(self) -> bool:
-        """Whether every used face has its picture for an image encoder, which FaceID Plus needs."""
-        return self.has_identity and all(f.face.crop is not None for f in self.used)
+        """Whether every used face has a picture, stored or in its reference, for the image encoder of FaceID Plus."""
+        return self.has_identity and all(f.face.crop is not None or self._has_picture(f) for f in self.used)
+
+    def _has_picture(self, reference: ReferenceFace) -> bool:
+        """Where only vectors are stored, a face is cut out of its reference again."""
+        if self.folder is None or not reference.face.box.any():
+            return False
+        try:
+            return inside(self.folder, reference.file).is_file()
+        except LikenessError:
+            return False
 
     @cached_property
     def identity(self) -> Identity:

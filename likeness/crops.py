@@ -36,7 +36,7 @@ def character_crops(character: Character, size: int = CROP_SIZE) -> NDArray[np.u
             "at: use an adapter that needs none (plain FaceID or Portrait), or create the character from pictures."
         )
     if size == CROP_SIZE:
-        return np.stack([f.face.crop for f in character.used if f.face.crop is not None])
+        return np.stack([_warped(character, f, size) if f.face.crop is None else f.face.crop for f in character.used])
     if character.parts:
         return np.concatenate([character_crops(part.character, size) for part in character.parts])
     return np.stack([_warped(character, f, size) for f in character.used])

@@ -7,12 +7,15 @@ from comfy_api.latest import io, ui
 
 from ..likeness.character import open_character
 from ..likeness.create import Creation, NamedImage, add_references, create_character, draft
+from ..likeness.crops import character_crops
 from ..likeness.errors import FaceError, LibraryError
 from ..likeness.faces.face import Analyser, describe_engine
 from ..likeness.library import Library
 from ..likeness.lora_file import attach, lora_base
 from ..likeness.paths import slug_of
 from ..likeness.profile import FAMILIES, Profile
+from ..likeness.removal import drop_crops
+from ..likeness.settings import read_settings
 from . import host
 from .types import CharacterType, backend_input, face_model_input, provider_input
 
@@ -147,12 +150,15 @@ class CreateCharacter(io.ComfyNode):
         made = make_or_add(library, draft(name, slug, **texts), pictures, engine, if_exists)
         if path is not None:
             library.update(slug, lambda profile: attach(profile, path, lora, family))
+        if not read_settings(host.settings_file()).keep_crops:
+            drop_crops(library, slug)  # `made` has them for the preview
         host.remember_state(slug)
         character = made.character if path is None else open_character(library, slug)
         report = f"{made.report()}\nFace model: {describe_engine(engine)}"
         if not character.faces:
             raise FaceError(report)
-        faces = host.to_image([f.face.crop for f in character.faces])
+        kept = [f.face.crop for f in character.faces if f.face.crop is not None]
+        faces = host.to_image(kept or list(character_crops(character)))
         host.show_text(report, cls.hidden.unique_id)
         preview = ui.PreviewImage(faces, cls=cls).as_dict()
         return io.NodeOutput(character, faces, report, ui={**preview, "text": [report]})

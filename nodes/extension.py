@@ -1,5 +1,7 @@
 """The nodes, in the order in which a graph uses them."""
 
+from collections.abc import Callable
+
 from comfy_api.latest import ComfyExtension, io
 
 from . import host
@@ -61,8 +63,13 @@ NODES: list[type[io.ComfyNode]] = [
 
 
 class LikenessExtension(ComfyExtension):
+    def __init__(self, serve: Callable[[], None] = lambda: None) -> None:
+        """`serve` adds the panel's routes, of which nodes know nothing."""
+        self._serve = serve
+
     async def on_load(self) -> None:
         host.register_folders()
+        self._serve()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return NODES

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import platform
 from collections.abc import Iterable
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ from ..likeness import images
 from ..likeness.assets import find_listed
 from ..likeness.character import Character, state_digest
 from ..likeness.dataset.tagger import Tagger, TaggerFiles, find_tagger, find_taggers
+from ..likeness.doctor import Folders
 from ..likeness.errors import LikenessError, ModelMissingError
 from ..likeness.faces.cache import CachedAnalyser, EmbeddingCache
 from ..likeness.faces.drawn import DrawnGate, gate_for
@@ -136,6 +139,11 @@ def find_file(folder: str, wanted: str, what: str) -> Path:
     return Path(folder_paths.get_full_path_or_raise(folder, name))
 
 
+def embedding_folders() -> list[str]:
+    """Where a checkpoint's text encoder looks for textual inversions."""
+    return folder_paths.get_folder_paths("embeddings")
+
+
 def lora_shelf() -> Shelf:
     """Where LoRAs lie and where a character's go."""
 
@@ -181,6 +189,53 @@ def identity_folder() -> Path:
     return _private_folder() / "identity"
 
 
+def face_cache() -> EmbeddingCache:
+    """Faces of pictures that were analysed before."""
+    return EmbeddingCache(_private_folder() / "faces")
+
+
+def settings_file() -> Path:
+    """What the user has set for all of Likeness."""
+    return _private_folder() / "settings.json"
+
+
+def input_folder() -> Path:
+    """Where ComfyUI puts what is uploaded."""
+    return Path(folder_paths.get_input_directory())
+
+
+def folders() -> Folders:
+    """Where each kind of file is looked for."""
+    return Folders(**{name: tuple(_roots(name)) for name in Folders.__dataclass_fields__})
+
+
+def prompt_server() -> Any:
+    """ComfyUI's server; None where there is none."""
+    from server import PromptServer  # loads all of ComfyUI's server where there is none yet
+
+    return getattr(PromptServer, "instance", None)
+
+
+def versions() -> dict[str, str]:
+    """Name -> version of what Likeness runs in."""
+    from comfyui_version import __version__ as comfyui
+
+    return {
+        "ComfyUI": comfyui,
+        "frontend": frontend_version(),
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(terse=True),
+    }
+
+
+def frontend_version() -> str:
+    try:
+        return metadata.version("comfyui-frontend-package")
+    except metadata.PackageNotFoundError:
+        return "of its own"  # a desktop build, or one given with --front-end-root
+
+
 def _private_folder() -> Path:
     """ComfyUI never serves what lies here."""
     return Path(folder_paths.get_system_user_directory("likeness"))
@@ -207,7 +262,7 @@ def analyser(pack_name: str = "", provider: str = "cpu", backend: str = BACKENDS
     pack = find_pack(pack_name or AUTO, _face_roots())
     key = (pack, provider, backend)
     if key not in _analysers:
-        cache = EmbeddingCache(_private_folder() / "faces")
+        cache = face_cache()
         while len(_analysers) > 1:
             _analysers.pop(next(iter(_analysers)))
         kind = OnnxAnalyser if backend == BACKENDS[0] else InsightFaceAnalyser
@@ -295,10 +350,8 @@ def to_image(pictures: list[images.RGB8]) -> torch.Tensor:
 
 def show_text(text: str, node_id: str | None) -> None:
     """Write a text on a node, in both of the editor's renderers."""
-    from server import PromptServer  # loads all of ComfyUI's server where there is none yet
-
-    if node_id and getattr(PromptServer, "instance", None):
-        PromptServer.instance.send_progress_text(text, node_id)
+    if node_id and (server := prompt_server()) is not None:
+        server.send_progress_text(text, node_id)
 
 
 def stop_if_interrupted() -> None:

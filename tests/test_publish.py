@@ -21,6 +21,7 @@ ALLOWED = (
     "likeness/dataset/*.py",
     "likeness/dataset/configs/*.py",
     "faceid/*.py",
+    "server/*.py",
     "js/docs/*.md",
     "example_workflows/*.json",
     "example_workflows/*.jpg",

@@ -4,7 +4,7 @@ Raw embeddings are stored, normed ones derived. The metadata names the pipeline 
 holds a checksum of everything else, because a safetensors file has none of its own. Tensors, for N faces:
 
     boxes [N,4] f32   keypoints [N,5,2] f32   scores [N] f32   embeddings [N,D] f32
-    pose [N,3] f32    quality [N,4] f32       crops [N,224,224,3] u8
+    pose [N,3] f32    quality [N,4] f32       crops [N,224,224,3] u8, absent where not all are kept
     lower [N] f32     of `Quality`, NaN where unknown; absent where it is unknown for all
 """
 
@@ -50,8 +50,9 @@ def encode_faces(named: Sequence[tuple[str, Face]], pipeline: Pipeline, extra: d
         "embeddings": _stack([f.embedding for f in faces], (pipeline.dim,)),
         "pose": _stack([np.array(astuple(f.pose)) for f in faces], (3,)),
         "quality": _stack([np.array(astuple(f.quality)[:4]) for f in faces], (4,)),
-        "crops": _stack([f.crop for f in faces], (CROP_SIZE, CROP_SIZE, 3), np.uint8),
     }
+    if all(f.crop is not None for f in faces):
+        arrays["crops"] = _stack([f.crop for f in faces], (CROP_SIZE, CROP_SIZE, 3), np.uint8)
     if any(f.quality.lower is not None for f in faces):
         arrays["lower"] = _stack([np.nan if f.quality.lower is None else f.quality.lower for f in faces], ())
     about = {
@@ -149,8 +150,8 @@ def _sound(arrays: Arrays, count: int, dim: int) -> bool:
         "embeddings": (count, dim),
         "pose": (count, 3),
         "quality": (count, 4),
-        "crops": (count, CROP_SIZE, CROP_SIZE, 3),
     }
+    shapes |= {"crops": (count, CROP_SIZE, CROP_SIZE, 3)} if "crops" in arrays else {}
     shapes |= {"lower": (count,)} if "lower" in arrays else {}
     if {k: a.shape for k, a in arrays.items()} != shapes:
         return False
@@ -173,7 +174,7 @@ def _face(arrays: Arrays, i: int, rung: str) -> Face:
         keypoints=arrays["keypoints"][i],
         score=float(arrays["scores"][i]),
         embedding=arrays["embeddings"][i],
-        crop=arrays["crops"][i],
+        crop=arrays["crops"][i] if "crops" in arrays else None,
         pose=Pose(*(float(v) for v in arrays["pose"][i])),
         quality=Quality(*(float(v) for v in arrays["quality"][i]), lower=_lower(arrays, i)),
         rung=str(rung),

@@ -276,7 +276,7 @@ sys.path.insert(0, sys.argv[1])
 from comfy.cli_args import args
 args.cpu = True
 import comfy.sd, comfy.samplers, comfy.clip_vision, folder_paths, nodes
-import comfy_config.config_parser, safetensors.torch  # what ComfyUI loads itself before custom nodes
+import comfy_config.config_parser, safetensors.torch, server  # what ComfyUI loads itself before custom nodes
 from comfy_api.latest import io
 network, before = [], set(sys.modules)
 sys.addaudithook(lambda event, about: network.append(event) if event in sys.argv[3].split(",") else None)

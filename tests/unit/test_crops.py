@@ -12,6 +12,7 @@ from likeness.crops import character_crops
 from likeness.errors import FaceError
 from likeness.faces.align import align, move, similarity
 from likeness.library import Library
+from likeness.removal import drop_crops
 
 from ..fakes import FakeAnalyser, face_picture
 
@@ -68,12 +69,24 @@ def test_a_lost_picture_is_named_where_it_is_needed(ada: Library, character: Cha
 
 
 def test_faces_without_a_picture_have_no_crop(character: Character) -> None:
-    bare = replace(character.faces[1], face=replace(character.faces[1].face, crop=None))
+    unseen = replace(character.faces[1].face, crop=None, box=np.zeros(4, np.float32))
+    bare = replace(character.faces[1], face=unseen)
     for size in (224, 256):
         with pytest.raises(FaceError, match="'Ada' came without a picture, so an image encoder"):
             character_crops(replace(character, faces=(bare,)), size)
         with pytest.raises(FaceError, match="has no face embedding"):
             character_crops(replace(character, faces=()), size)
+
+
+def test_a_face_of_which_only_the_vector_is_kept_is_cut_out_of_its_reference_again(
+    ada: Library, character: Character
+) -> None:
+    drop_crops(ada, "ada")
+    bare = open_character(ada, "ada")
+    assert all(f.face.crop is None for f in bare.faces) and bare.has_crops
+    assert character_crops(bare).shape == character_crops(character).shape
+    (ada.folder("ada") / "references/002.png").unlink()
+    assert not open_character(ada, "ada").has_crops
 
 
 def test_other_sizes_do_not_exist(character: Character) -> None:

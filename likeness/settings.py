@@ -1,0 +1,50 @@
+"""What a user has set for all of Likeness, in one JSON file that no server serves."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import LikenessError
+from .files import atomic_write, read_limited
+from .profile import Line
+
+log = logging.getLogger(__name__)
+_MAX_BYTES = 64 * 1024
+
+
+class Settings(BaseModel):
+    """Every field has its default where the file does not name it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    face_model: Line = ""  # pack for new characters; "" is the best installed
+    provider: Literal["cpu", "auto", "cuda"] = "cpu"  # where face models run
+    keep_crops: bool = True  # False: of a face only vectors are stored, not its aligned picture
+    delete_for_good: bool = False  # False: what is deleted in the panel goes to the library's trash
+
+
+def read_settings(path: Path) -> Settings:
+    """The defaults where there is no file, or none that can be read; the log says so."""
+    if not path.is_file():
+        return Settings()
+    try:
+        return Settings.model_validate_json(read_limited(path, _MAX_BYTES))
+    except (ValidationError, LikenessError) as error:
+        log.warning("%s cannot be used, so the defaults count: %s", path, error)
+        return Settings()
+
+
+def change_settings(path: Path, values: dict[str, Any]) -> Settings:
+    """Write the named fields and keep the others. LikenessError names the field that is wrong."""
+    try:
+        made = Settings.model_validate({**read_settings(path).model_dump(), **values})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise LikenessError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+    atomic_write(path, (json.dumps(made.model_dump(), indent=1) + "\n").encode())
+    return made

@@ -71,6 +71,8 @@ def import_zip(library: Library, path: Path, name: str | None = None) -> Profile
         with zipfile.ZipFile(path) as archive:
             entries = _checked_entries(archive, path.name)
             profile = parse(_read(archive, entries.pop(PROFILE)), f"{path.name}/{PROFILE}")
+            # Whoever made the archive is not the one who answers for it here.
+            profile = profile.model_copy(update={"adult": False})
             if name:
                 profile = profile.model_copy(update={"name": name, "slug": slug_of(name)})
             _unpack(library, profile, archive, entries)

@@ -1,4 +1,4 @@
-"""bytes <-> Profile.
+"""bytes <-> Profile, and the hardened reading and the writing of TOML that other shared files use too.
 
 Reading collects every mistake of a file into one ProfileError. Writing is the inverse:
 `parse(emit(p)) == p` for every profile.
@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -31,31 +31,41 @@ _TOO_LARGE = f"larger than {MAX_BYTES // 1024} KB: shorten the notes, the descri
 _STRINGS = re.compile(r'"(?:[^"\\\n]|\\.)*("?)|\'[^\'\n]*(\'?)')  # closed or not: one that can fail is quadratic
 _HEADER = "# A character of Likeness. Likeness rewrites this file: keep remarks in `notes`, comments are lost.\n"
 
+M = TypeVar("M", bound=BaseModel)
 Migration = Callable[[dict[str, Any]], dict[str, Any]]
 MIGRATIONS: Mapping[int, Migration] = {}  # from that version to the next
 
 
 def parse(data: bytes, source: Path | str = "profile.toml") -> Profile:
     """The profile in `data`. Raises ProfileError with all findings, never anything else."""
-    return check(migrate(_load(data, source), source), source)
+    return check(migrate(read_table(data, source, too_large=_TOO_LARGE), source), source)
 
 
 def check(table: Mapping[str, Any], source: Path | str) -> Profile:
     """The profile with these values, as `parse` reads them from a file."""
+    return check_as(Profile, table, source)
+
+
+def check_as(model: type[M], table: Mapping[str, Any], source: Path | str) -> M:
+    """The value of `model`, a frozen strict one, with what a TOML file holds. ProfileError with all findings."""
     try:
-        return Profile.model_validate_json(json.dumps(table, default=lambda value: [str(value)]))
+        return model.model_validate_json(json.dumps(table, default=lambda value: [str(value)]))
     except ValidationError as error:
-        raise ProfileError(source, [_finding(e) for e in error.errors()]) from None
+        raise ProfileError(source, [_finding(e, model) for e in error.errors()]) from None
     except (RecursionError, ValueError):
-        raise ProfileError(source, [Finding("", "nested too deeply to be a profile")]) from None
+        raise ProfileError(source, [Finding("", f"nested too deeply to be a {model.__name__.lower()}")]) from None
 
 
-def _load(data: bytes, source: Path | str) -> dict[str, Any]:
+def read_table(
+    data: bytes, source: Path | str, limit: int = MAX_BYTES, too_large: str = "larger than {limit} KB: shorten it"
+) -> dict[str, Any]:
+    """A TOML file that may come from anywhere, of up to `limit` bytes. ProfileError for anything else."""
+
     def fail(problem: str) -> ProfileError:
         return ProfileError(source, [Finding("", problem)])
 
-    if len(data) > MAX_BYTES:
-        raise fail(_TOO_LARGE)
+    if len(data) > limit:
+        raise fail(too_large.format(limit=limit >> 10))
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -103,11 +113,11 @@ def migrate(
     return table
 
 
-def _finding(error: Any) -> Finding:
+def _finding(error: Any, model: type[BaseModel]) -> Finding:
     place, kind = [p for p in error["loc"] if p != "[key]"], error["type"]
     path = "".join(f"[{p + 1}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
     if kind == "extra_forbidden":
-        known = _fields_at(place[:-1])
+        known = _fields_at(model, place[:-1])
         near = difflib.get_close_matches(str(place[-1]), known, 1)
         hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
         return Finding(path, f"no such field; {hint}")
@@ -128,9 +138,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _fields_at(place: list[Any]) -> list[str]:
-    """Field names that the model at `place` knows."""
-    model: type[BaseModel] = Profile
+def _fields_at(model: type[BaseModel], place: list[Any]) -> list[str]:
+    """Field names that the model at `place` inside `model` knows."""
     for part in place:
         if isinstance(part, str) and part in model.model_fields:
             model = _inner(model.model_fields[part].annotation) or model
@@ -157,7 +166,7 @@ def emit(profile: Profile, source: Path | str = "profile.toml") -> bytes:
     if profile.references:  # the weight is what people come to change, so it is always there
         values["references"] = [_reference(r) for r in profile.references]
     head = {key: getattr(profile, key) for key in ("schema_version", "name", "slug", "trigger", "class_word")}
-    lines = list(_table({**head, **{k: v for k, v in values.items() if k not in head}}, ()))
+    lines = emit_table({**head, **{k: v for k, v in values.items() if k not in head}})
     data = (_HEADER + "\n".join(lines).strip() + "\n").encode()
     if len(data) > MAX_BYTES:
         raise ProfileError(source, [Finding("", _TOO_LARGE)])
@@ -167,6 +176,11 @@ def emit(profile: Profile, source: Path | str = "profile.toml") -> bytes:
 def _reference(reference: Reference) -> dict[str, Any]:
     shown = {"file": reference.file, "weight": reference.weight, "source": reference.source}
     return {key: value for key, value in shown.items() if value != ""}
+
+
+def emit_table(values: Mapping[str, Any]) -> list[str]:
+    """Lines of TOML for a model's `model_dump(mode="json")`; what is None is left out."""
+    return _table(values, ())
 
 
 def _table(values: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:

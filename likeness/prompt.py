@@ -11,7 +11,7 @@ def positive(profile: Profile, text: str) -> str:
     """Trigger and class word, description, then the user's text: "adaray woman, red hair, in a park"."""
     trigger = profile.trigger.strip()
     subject = " ".join(w for w in (trigger, profile.class_word.strip()) if w)
-    if subject and _contains(text, trigger or subject):
+    if subject and contains(text, trigger or subject):
         subject = ""  # the user has placed the character already
     return join(subject, profile.description, text)
 
@@ -21,7 +21,8 @@ def negative(profile: Profile, text: str) -> str:
     return join(profile.negative, text)
 
 
-def _contains(text: str, word: str) -> bool:
+def contains(text: str, word: str) -> bool:
+    """Whether the word stands in the text on its own, in any case: "ada" is not in "adamant"."""
     return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text, re.IGNORECASE) is not None
 
 

@@ -33,6 +33,8 @@ from .demo import demo
 from .loras import add_lora
 from .output import picture_files, say, slug_named
 from .places import Places, places_of
+from .projects import add_project, add_route
+from .registry import add_lora_stack, add_registry
 from .reporting import add_report_options, report_folder
 from .scoring import calibrate_character, identify_faces, score
 from .training import add_training
@@ -141,6 +143,10 @@ def _parser() -> argparse.ArgumentParser:
     add_dataset(commands, shared, _judge_options)
     add_training(command)
     add_lora(group("lora", "the LoRA versions of a character: register, list, activate, compare"))
+    add_project(group("project", "what the pictures of a production share, and which character uses which settings"))
+    add_route(command)
+    add_registry(group("registry", "LoRAs by name: family, trigger, strength, kind"))
+    add_lora_stack(command)
     command("doctor", _doctor, "say what is missing, where it was looked for, and what to do")
     demonstration = command("demo", demo, "run the sample character end to end")
     demonstration.add_argument("--out", type=Path, default=Path("demo"), help="folder for picture, score and report")

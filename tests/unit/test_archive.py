@@ -104,3 +104,10 @@ def test_what_is_no_archive_is_said_so(library: Library, tmp_path: Path, data: b
         (tmp_path / "x.zip").write_bytes(data)
     with pytest.raises(LibraryError, match=r"x\.zip: not a readable zip file"):
         import_zip(library, tmp_path / "x.zip")
+
+
+def test_nobody_elses_archive_says_that_a_character_is_an_adult(ada: Library, tmp_path: Path) -> None:
+    ada.update("ada", lambda p: p.model_copy(update={"adult": True}))
+    (tmp_path / "ada.zip").write_bytes(export_zip(ada, "ada"))
+    assert import_zip(ada, tmp_path / "ada.zip", "Ada Two").adult is False
+    assert ada.get("ada").adult is True

@@ -1,0 +1,119 @@
+// A list of which only the visible rows exist, fetched page by page. Rows are of one height.
+
+import { el } from "./dom.mjs";
+
+const PAGE = 200; // rows fetched at once
+const MORE = 6; // rows kept above and below the visible ones
+
+/**
+ * `fetchPage(first, most)` gives {total, rows}; `draw(row, index)` gives an element; `height` is in px.
+ * `show(rows)` may be called again at any time: pages that were asked for before are forgotten.
+ */
+export function virtualList({ height, fetchPage, draw, label, empty }) {
+  const sizer = el("div", { class: "likeness-rows", role: "list", "aria-label": label });
+  const view = el("div", { class: "likeness-scroll", tabindex: "-1" }, sizer);
+  let total = 0;
+  let pages = new Map();
+  let asked = new Set();
+  let turn = 0;
+  let drawn = new Map();
+  let active = 0; // the row that Tab reaches
+
+  async function ask(page) {
+    if (asked.has(page)) return;
+    asked.add(page);
+    const mine = turn;
+    let found;
+    try {
+      found = await fetchPage(page * PAGE, PAGE);
+    } catch (error) {
+      asked.delete(page);
+      if (mine === turn) sizer.replaceChildren(el("p", { class: "likeness-error", role: "alert", text: error.message }));
+      return;
+    }
+    if (mine !== turn) return;
+    total = found.total;
+    pages.set(page, found.rows);
+    sizer.style.height = `${total * height}px`;
+    if (total === 0) sizer.replaceChildren(empty());
+    else update();
+  }
+
+  const row = (index) => pages.get(Math.floor(index / PAGE))?.[index % PAGE];
+
+  function update() {
+    if (total === 0) return;
+    const first = Math.max(0, Math.floor(view.scrollTop / height) - MORE);
+    const last = Math.min(total - 1, Math.ceil((view.scrollTop + view.clientHeight) / height) + MORE);
+    for (const [index, element] of drawn) {
+      if (index >= first && index <= last) continue;
+      element.remove();
+      drawn.delete(index);
+    }
+    for (let index = first; index <= last; index += 1) {
+      const values = row(index);
+      if (!values) ask(Math.floor(index / PAGE));
+      else if (!drawn.has(index)) place(index, values);
+    }
+  }
+
+  function place(index, values) {
+    const element = draw(values, index);
+    element.setAttribute("role", "listitem");
+    element.setAttribute("aria-setsize", total);
+    element.setAttribute("aria-posinset", index + 1);
+    element.dataset.index = index;
+    Object.assign(element.style, { position: "absolute", top: `${index * height}px`, height: `${height}px` });
+    const target = element.querySelector("button") ?? element;
+    target.tabIndex = index === active ? 0 : -1;
+    const after = [...drawn.keys()].filter((other) => other > index).sort((a, b) => a - b)[0];
+    sizer.insertBefore(element, after === undefined ? null : drawn.get(after)); // the order of Tab and of screen readers
+    drawn.set(index, element);
+  }
+
+  function focus(index) {
+    active = Math.max(0, Math.min(total - 1, index));
+    const top = active * height;
+    if (top < view.scrollTop) view.scrollTop = top;
+    if (top + height > view.scrollTop + view.clientHeight) view.scrollTop = top + height - view.clientHeight;
+    update();
+    for (const [at, element] of drawn) (element.querySelector("button") ?? element).tabIndex = at === active ? 0 : -1;
+    (drawn.get(active)?.querySelector("button") ?? drawn.get(active))?.focus({ preventScroll: true });
+  }
+
+  view.addEventListener("scroll", update, { passive: true });
+  view.addEventListener("keydown", (event) => {
+    const at = Number(event.target.closest("[data-index]")?.dataset.index);
+    if (Number.isNaN(at)) return;
+    const page = Math.max(1, Math.floor(view.clientHeight / height) - 1);
+    const moves = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: total - 1 };
+    if (!(event.key in moves)) return;
+    event.preventDefault();
+    focus(moves[event.key]);
+  });
+  const watcher = new ResizeObserver(update);
+  watcher.observe(view);
+
+  return {
+    element: view,
+    get total() {
+      return total;
+    },
+    /** Everything anew; `keep` stays where the user has scrolled to. */
+    async show(keep = false) {
+      turn += 1;
+      pages = new Map();
+      asked = new Set();
+      drawn = new Map();
+      if (!keep) {
+        view.scrollTop = 0;
+        active = 0;
+      }
+      sizer.replaceChildren();
+      const at = Math.floor(view.scrollTop / height / PAGE);
+      await ask(0);
+      if (at > 0) await ask(at);
+    },
+    destroy: () => watcher.disconnect(),
+  };
+}

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import itertools
 import os
-import platform
 from collections.abc import Iterable
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,6 +126,11 @@ def remember_state(slug: str) -> None:
     _states[slug] = (_states.get(slug, (now, now))[0], now)
 
 
+def knows_folder(folder: str) -> bool:
+    """Whether ComfyUI, or any pack, has a folder of that name below models/."""
+    return folder in folder_paths.folder_names_and_paths
+
+
 def listed(folder: str) -> list[str]:
     """File names in models/<folder> as ComfyUI lists them; [] where the folder does not exist."""
     return folder_paths.get_filename_list(folder)
@@ -214,26 +217,6 @@ def prompt_server() -> Any:
     from server import PromptServer  # loads all of ComfyUI's server where there is none yet
 
     return getattr(PromptServer, "instance", None)
-
-
-def versions() -> dict[str, str]:
-    """Name -> version of what Likeness runs in."""
-    from comfyui_version import __version__ as comfyui
-
-    return {
-        "ComfyUI": comfyui,
-        "frontend": frontend_version(),
-        "Python": platform.python_version(),
-        "torch": torch.__version__,
-        "system": platform.platform(terse=True),
-    }
-
-
-def frontend_version() -> str:
-    try:
-        return metadata.version("comfyui-frontend-package")
-    except metadata.PackageNotFoundError:
-        return "of its own"  # a desktop build, or one given with --front-end-root
 
 
 def _private_folder() -> Path:

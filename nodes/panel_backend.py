@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..likeness import __version__
 from ..likeness.doctor import Folders
@@ -23,6 +27,9 @@ class PanelBackend:
 
     def folders(self) -> Folders:
         return host.folders()
+
+    def listed(self, folder: str) -> list[str]:
+        return host.listed(folder) if host.knows_folder(folder) else []
 
     def analyser(self, pack: str) -> Analyser:
         """Without the nodes' look at the interrupt: asking takes it away from the graph that it was meant for."""
@@ -44,8 +51,28 @@ class PanelBackend:
         return read_settings(self.settings_file())
 
     def versions(self) -> Mapping[str, str]:
-        return {"Likeness": __version__, **host.versions()}
+        return {"Likeness": __version__, **_versions()}
 
     def tell(self, event: str, data: Mapping[str, Any], client: str) -> None:
         if client and (server := host.prompt_server()) is not None:
             server.send_sync(event, dict(data), client)
+
+
+def _versions() -> dict[str, str]:
+    """Name -> version of what Likeness runs in."""
+    from comfyui_version import __version__ as comfyui
+
+    return {
+        "ComfyUI": comfyui,
+        "frontend": _frontend(),
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(terse=True),
+    }
+
+
+def _frontend() -> str:
+    try:
+        return metadata.version("comfyui-frontend-package")
+    except metadata.PackageNotFoundError:
+        return "of its own"  # a desktop build, or one given with --front-end-root

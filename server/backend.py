@@ -19,6 +19,9 @@ class Backend(Protocol):
 
     def folders(self) -> Folders: ...
 
+    def listed(self, folder: str) -> list[str]:
+        """File names below models/<folder> as ComfyUI lists them; [] where it knows no such folder."""
+
     def analyser(self, pack: str) -> Analyser:
         """The face model of that name, the best installed for "". ModelMissingError."""
 

@@ -50,6 +50,7 @@ ROUTES = (
     Route("POST", f"{_ONE}/trash", actions.trash),
     Route("POST", f"{_ONE}/export", actions.export),
     Route("POST", f"{_ONE}/activate", actions.use_version),
+    Route("POST", "/likeness/doctor", views.doctor_of_graph),
     Route("POST", "/likeness/import", actions.import_one),
     Route("POST", "/likeness/settings", actions.change),
 )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -13,8 +15,9 @@ from ..likeness import images
 from ..likeness.cards import Cards, details, main_reference, matching, picture_tag, reference_path
 from ..likeness.character import open_character
 from ..likeness.doctor import Check, examine
+from ..likeness.graph_needs import needs_of
 from ..likeness.settings import read_settings
-from .asked import Answer, Asked, Picture
+from .asked import Answer, Asked, Body, Picture
 from .backend import Backend
 from .guard import Refused
 
@@ -86,9 +89,21 @@ def _framed(backend: Backend, slug: str, index: int, pixels: images.RGB8) -> ima
     return np.asarray(image).copy()
 
 
+class Graph(Body):
+    graph: dict[str, Any]  # as ComfyUI's /prompt takes it
+
+
 def doctor(backend: Backend, asked: Asked) -> Answer:
     """What is installed, what is missing, and a text to send with a report of a fault."""
     return _report(backend, examine(backend.folders()))
+
+
+def doctor_of_graph(backend: Backend, asked: Asked) -> Answer:
+    """Also what the graph that is open asks for. A POST, because a graph is long; it changes nothing."""
+    graph = asked.read(Graph).graph
+    report, needs = _report(backend, examine(backend.folders())), needs_of(graph, backend.listed)
+    lines = [f"missing {n.folder}/{n.file}, for {n.title} ({n.input})" for n in needs if not n.there]
+    return {**report, "needs": [asdict(need) for need in needs], "text": "\n".join([str(report["text"]), *lines])}
 
 
 def _report(backend: Backend, checks: list[Check]) -> dict[str, object]:

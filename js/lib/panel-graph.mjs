@@ -9,8 +9,7 @@ const EXAMPLE = "2 Portrait from cached identity";
 
 /** Adds a Load Character node for the character in the middle of what is seen. */
 export async function useInGraph(panel, slug) {
-  await refreshed(slug);
-  const node = globalThis.LiteGraph.createNode(NODE);
+  const node = await made(slug);
   const { ds, canvas } = app.canvas;
   const ratio = globalThis.devicePixelRatio || 1;
   node.pos = [canvas.width / ratio / 2 / ds.scale - ds.offset[0] - 100, canvas.height / ratio / 2 / ds.scale - ds.offset[1] - 60];
@@ -21,9 +20,16 @@ export async function useInGraph(panel, slug) {
 }
 
 /** Lists come from the server; a character that was just made is not in them yet. */
-async function refreshed(slug) {
-  const known = globalThis.LiteGraph.registered_node_types[NODE]?.nodeData?.input?.required?.character?.[0];
-  if (!Array.isArray(known) || !known.includes(slug)) await app.refreshComboInNodes();
+async function made(slug) {
+  const node = globalThis.LiteGraph.createNode(NODE);
+  if (listed(node).includes(slug)) return node;
+  await app.refreshComboInNodes();
+  return globalThis.LiteGraph.createNode(NODE);
+}
+
+function listed(node) {
+  const values = node.widgets?.find((one) => one.name === "character")?.options.values;
+  return Array.isArray(values) ? values : [];
 }
 
 function choose(node, slug) {
@@ -42,7 +48,6 @@ export async function openExample(panel, slug) {
     const answer = await api.fetchApi(`/workflow_templates/${encodeURIComponent(folder)}/${encodeURIComponent(`${EXAMPLE}.json`)}`);
     if (!answer.ok) throw new Error(t("The example is not there."));
     await app.loadGraphData(await answer.json(), true, true, EXAMPLE);
-    await refreshed(slug);
     const graph = app.rootGraph ?? app.graph;
     for (const node of graph.nodes ?? graph._nodes) if (node.comfyClass === NODE || node.type === NODE) choose(node, slug);
     return { report: t("{name} is open, with {slug}.", { name: EXAMPLE, slug }) };

@@ -42,6 +42,9 @@ class FakeBackend:
     def folders(self) -> Any:
         return self.pack("likeness.doctor").model_folders(self.home)
 
+    def listed(self, folder: str) -> list[str]:
+        return ["sd15.safetensors"] if folder == "checkpoints" else []
+
     def analyser(self, pack: str) -> Any:
         return FakeAnalyser()
 

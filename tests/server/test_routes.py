@@ -184,6 +184,24 @@ def test_the_doctor_answers_with_rows_and_a_text(panel: Panel) -> None:
     assert found["text"].startswith("Likeness 0\n")
 
 
+def test_the_doctor_says_what_a_graph_lacks(panel: Panel) -> None:
+    loader = {
+        "class_type": "CheckpointLoaderSimple",
+        "inputs": {"ckpt_name": "sd15_.safetensors"},
+        "_meta": {"title": "Big"},
+    }
+    apply = {
+        "class_type": "LikenessApplyCharacter",
+        "inputs": {"adapter": "ip-adapter-faceid_sd15.bin", "model": ["1", 0]},
+    }
+    found = panel.post("/likeness/doctor", graph={"1": loader, "2": apply}).json()
+    first, second = found["needs"]
+    assert (first["title"], first["folder"], first["there"]) == ("Big", "checkpoints", False)
+    assert first["remedy"].startswith("Choose sd15.safetensors, which is there") and first["download"] is None
+    assert second["download"]["licence"] == "non-commercial" and "models/ipadapter" in second["remedy"]
+    assert found["text"].endswith("missing ipadapter/ip-adapter-faceid_sd15.bin, for LikenessApplyCharacter (adapter)")
+
+
 def test_looking_writes_nothing(panel: Panel) -> None:
     before = {p: p.stat().st_mtime_ns for p in panel.backend.home.rglob("*")}
     for path in ("", "/ada", "/ada/thumbnail", "/ada/thumbnail?box=1", "/nobody"):

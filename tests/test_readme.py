@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 
 from likeness.cli.commands import _parser
+from likeness.dataset.plan import Rules
+from likeness.dataset.words import parse_choices
 from likeness.profile_toml import emit, parse
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {p.name: p.read_text(encoding="utf-8") for p in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 
 
 def test_the_profile_it_shows_is_one() -> None:
@@ -20,7 +23,7 @@ def test_the_profile_it_shows_is_one() -> None:
 
 
 def test_every_command_it_shows_can_be_called() -> None:
-    shown = re.findall(r"^python3 dev\.py likeness (.+)$", README, re.M)
+    shown = [line for text in PAGES.values() for line in re.findall(r"^python3 dev\.py likeness (.+)$", text, re.M)]
     assert len(shown) >= 10
     for line in shown:
         words = [a or b for a, b in re.findall(r'"([^"]*)"|(\S+)', line)]
@@ -30,3 +33,29 @@ def test_every_command_it_shows_can_be_called() -> None:
 def test_every_file_it_links_to_is_there() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target.replace("%20", " ")).is_file(), target
+
+
+def test_every_rule_of_a_training_set_is_explained_with_its_default() -> None:
+    page = PAGES["training.md"]
+    for name in Rules.model_fields:
+        assert f"`{name}`" in page, name
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in page.splitlines() if line.startswith("| `")]
+    for names, defaults, _ in rows:
+        for name, shown in zip(re.findall(r"`(\w+)`", names), defaults.split(","), strict=True):
+            value = Rules.model_fields[name].default
+            assert shown.strip().strip("`") == (
+                str(value).lower()
+                if isinstance(value, bool)
+                else f"{value:g}"
+                if isinstance(value, float)
+                else str(value)
+            ), name
+
+
+def test_the_choices_it_shows_are_some() -> None:
+    text, listed = (
+        re.search(r"```\n(# lines.*?)```", PAGES["training.md"], re.S),
+        re.search(r"```json\n(.*?)```", PAGES["training.md"], re.S),
+    )
+    assert text is not None and [c.take for c in parse_choices(text[1])] == [True, False]
+    assert listed is not None and parse_choices(listed[1])[1].box is not None

@@ -12,9 +12,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from likeness.cli import train_job, training
+from likeness.cli import trainer_checks, training
 from likeness.cli.training import add_training
 
 from .lora_files import lora_file, notes
@@ -54,12 +56,12 @@ class Setup(SimpleNamespace):
 
 
 def pretended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
-    monkeypatch.setattr(train_job, "_NEEDS", ("json",))
+    monkeypatch.setattr(trainer_checks, "_NEEDS", ("json",))
     monkeypatch.setenv("PYTHONPATH", "/somewhere/of/ours")
     folder, home = tmp_path / "output" / "ada" / "first set", tmp_path / "sd scripts"
     (folder / "img" / "10_adaray woman").mkdir(parents=True)
     home.mkdir()
-    (tmp_path / "model.safetensors").write_bytes(b"by its name alone")
+    save_file({"weight": np.zeros(1, np.float32)}, tmp_path / "model.safetensors")  # of no family
     lora_file(tmp_path / "made.safetensors", told=notes("adaray woman"))
     picture = json.dumps(str(folder / "img" / "10_adaray woman"))
     (folder / "dataset.toml").write_text(f"[[datasets]]\n[[datasets.subsets]]\nimage_dir = {picture}\n")

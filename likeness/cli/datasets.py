@@ -15,6 +15,7 @@ from ..dataset.caption_edit import count_tags, replace_captions, tag_table
 from ..dataset.captioner import CAPTION_FROM, captioner_for, style_for
 from ..dataset.configs import config_files
 from ..dataset.lint import LintRules, lint_files, lint_plan, lint_text, rules_for
+from ..dataset.moved import place_finding, put_right
 from ..dataset.plan import MAX_BYTES, Choice, Rules, SetPlan, emit_plan, parse_plan
 from ..dataset.planning import About, Planned, plan_set, regular_captioner
 from ..dataset.presets import advice
@@ -33,6 +34,7 @@ from .dataset_options import about_asked, check_sheet, kept_text, plan_there, ru
 from .output import say, slug_named
 from .places import Places
 from .scoring import judge_of
+from .spreading import add_ray_options, go_ahead
 
 _SOON, _LINE = 0.1, 10.0  # seconds between two looks on a terminal, and between two lines elsewhere
 
@@ -68,6 +70,9 @@ def add_dataset(commands: Any, shared: argparse.ArgumentParser, judge_options: O
     replacing.add_argument("--dry-run", action="store_true", help="only show what would change")
     checking = command("check", check_folder, "say what differs from a set as it was built; exit code 1 if anything")
     checking.add_argument("set", type=Path, help="a set's folder")
+    checking.add_argument(
+        "--fix", action="store_true", help="of a set that was moved: name its new folder in its configs"
+    )
 
 
 def _plan_options(parser: argparse.ArgumentParser) -> None:
@@ -95,6 +100,7 @@ def _plan_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="U/P/F", help="percentages of upper body, portrait, full body: 70/20/10")
     parser.add_argument("--tagger", type=Path, metavar="DIR", help="folder of a WD tagger v3: words for captions")
     parser.add_argument("--style-model", type=Path, metavar="FILE", help="image encoder (ONNX) that names backgrounds")
+    add_ray_options(parser)
 
 
 def plan_folder(arguments: argparse.Namespace, places: Places) -> int:
@@ -167,6 +173,8 @@ def _looked(arguments: argparse.Namespace, places: Places, sources: Any, rules: 
         engine = places.analyser(arguments.face_model or profile.face_model, arguments.provider, arguments.backend)
     shows = Shows("pictures looked at")
     try:
+        files = [source.path for source in sources.pictures if source.path is not None]
+        go_ahead(arguments, places, (engine, judge.second if judge else None), files, shows, layers=True)
         return survey(sources, engine, judge, embedder, _tagger(arguments), progress=shows)
     finally:
         shows.finish()
@@ -294,8 +302,11 @@ def _not_held(plan: SetPlan, arguments: argparse.Namespace) -> str:
 
 def check_folder(arguments: argparse.Namespace, places: Places) -> int:
     """Exit code 1 when something differs."""
-    found = check_set(arguments.set.parent if arguments.set.name == SET_FILE else arguments.set)
-    say(arguments, "\n".join(found) or "The set is as it was built.", list(found))
+    folder = arguments.set.parent if arguments.set.name == SET_FILE else arguments.set
+    written = put_right(folder) if arguments.fix else ()
+    found = [*filter(None, [place_finding(folder)]), *check_set(folder)]
+    lines = [*(f"Wrote {name} anew." for name in written), *(found or ["The set is as it was built."])]
+    say(arguments, "\n".join(lines), found)
     return int(bool(found))
 
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..dataset.moved import check_place
+from ..dataset.presets import PRESETS
 from ..errors import LikenessError, quoted
 from ..files import read_limited
 from ..lora_file import checkpoint_family, fits
 from .output import slug_named
-from .trainer import clean_environment, plain_text
+from .train_states import newest_state, steps_of
+from .trainer_checks import check_model, check_options, check_python, program_named
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,24 +33,17 @@ SCRIPTS = {  # kohya-ss/sd-scripts; musubi-tuner and others train the rest
     "flux": "flux_train_network.py",
     "chroma": "flux_train_network.py",
 }
+_MODEL = "pretrained_model_name_or_path"
+_MODELS = (_MODEL, "vae", "ae", "clip_l", "clip_g", "t5xxl", "gemma2", "network_weights")
 _PATHS = (  # options that name a file or folder, which must be there
-    *("pretrained_model_name_or_path", "vae", "ae", "clip_l", "clip_g", "t5xxl", "gemma2", "network_weights"),
+    *_MODELS,
     *("dataset_config", "train_data_dir", "reg_data_dir", "sample_prompts", "resume"),
 )
+_ON_DISK = "Nothing is downloaded: give a checkpoint on this computer by --model FILE."
+_MUSUBI = "musubi_train.toml"  # of a set that musubi-tuner trains
 _TEXTS = (*_PATHS, "output_dir", "output_name")
 _OURS = ("config_file", "output_config")  # of a training that is checked by its own config
 _MAX_NAME = 200  # bytes; the trainer adds the step and a suffix
-_NEEDS = (
-    "torch",
-    "torchvision",
-    "accelerate",
-    "diffusers",
-    "transformers",
-    "safetensors",
-    "toml",
-    "imagesize",
-    "voluptuous",
-)
 _ROOM = 2 << 30  # bytes free for LoRAs, states and caches
 _MAX_CONFIG, _MAX_SET = 4 << 20, 256 << 20  # bytes
 
@@ -65,7 +59,9 @@ class Job:
     home: Path  # sd-scripts
     output: Path  # folder of the LoRA
     name: str
-    state: Path | None  # to go on from
+    state: Path | None = None  # to go on from
+    done: int = 0  # steps behind that state
+    wanted: int | None = None  # steps in all, where it goes on
 
     @property
     def lora(self) -> Path:
@@ -73,28 +69,31 @@ class Job:
 
 
 def job_of(arguments: argparse.Namespace) -> Job:
-    """LikenessError for what is missing, in one sentence."""
-    folder, home, python = (p.absolute() for p in (arguments.set, arguments.sd_scripts, arguments.python))
+    """LikenessError for what is missing, in one sentence. What is cheap to ask comes first."""
+    folder, home = (p.absolute() for p in (arguments.set, arguments.sd_scripts))
+    python = program_named(str(arguments.python))
     config, family = config_of(folder, arguments.family)
-    options = _options(arguments)
-    values = {**settings_of(config), **options}
+    options, settings = _options(arguments), settings_of(config)
+    values = {**settings, **options}
     script = _script(home, family)
-    _check_python(python, home)
     for key, value in (("output_dir", str(folder / "output")), ("output_name", f"{folder.name}_{family}")):
         if not values.get(key):
             options[key] = values[key] = value
     _check_texts(values)
-    output, name = home / values["output_dir"], values["output_name"]
+    if "dataset_config" not in options:
+        check_place(folder)
     _check_files(values, home, family)
+    output, name = home / values["output_dir"], values["output_name"]
     _check_room(output)
-    state = _state(output, name, values) if arguments.resume else None
-    if state is not None:
-        options["resume"] = str(state)
-    flags = [_flag(key, value) for key, value in options.items()]
-    flags += ["--skip_until_initial_step"] if state is not None else []
-    command = (str(python), str(script), "--config_file", str(config), "--console_log_simple", *flags)
+    start = (str(python), str(script), "--config_file", str(config), "--console_log_simple")
     slug = slug_named(arguments.character) if arguments.character else _slug_in(folder)
-    return Job(folder, family, slug, command, home, output, name, state)
+    flags = tuple(_flag(key, value) for key, value in options.items())
+    job = Job(folder, family, slug, (*start, *flags), home, output, name)
+    if arguments.resume:
+        job = _resumed(job, values)
+    check_python(python, home, str(values.get("optimizer_type", "")))
+    check_options(python, script, config, settings, job.command[len(start) :])
+    return job
 
 
 def _flag(key: str, value: str) -> str:
@@ -111,10 +110,18 @@ def _options(arguments: argparse.Namespace) -> dict[str, str]:
                 f"--set {quoted(text)} is no option: write it as key=value, for example max_train_steps=500."
             )
         _check_option(key, value)
-        options[key] = value
+        options[key] = _from_here(key, value)
     if arguments.model is not None:
-        options["pretrained_model_name_or_path"] = str(arguments.model.absolute())
+        if not _is_there(arguments.model):
+            raise LikenessError(f"--model: there is no {quoted(str(arguments.model), 300)}. {_ON_DISK}")
+        options[_MODEL] = str(arguments.model.absolute())
     return options
+
+
+def _from_here(key: str, value: str) -> str:
+    """A file or folder as the one who types means it; the trainer would look for it in its own folder."""
+    mine = key == "output_dir" or (key in _PATHS and _is_there(Path(value)))
+    return str(Path(value).absolute()) if mine and value else value
 
 
 def _check_option(key: str, value: str) -> None:
@@ -133,6 +140,11 @@ def config_of(folder: Path, family: str | None) -> tuple[Path, str]:
         raise LikenessError(f"There is no training set {folder}: build one with `likeness dataset build`.")
     found = {p.stem.removeprefix("train_"): p for p in sorted(folder.glob("train_*.toml"))}
     chosen = [f for f in found if f in SCRIPTS and family in (None, f)]
+    if not found and _is_there(folder / _MUSUBI, Path.is_file):
+        raise LikenessError(
+            f"sd-scripts does not train the family of {folder}: train it by musubi-tuner's own scripts, with "
+            f"{folder / _MUSUBI}, whose first lines name the script."
+        )
     if len(chosen) != 1:
         there = ", ".join(p.name for p in found.values()) or "none"
         say_which = "say --family" if len(chosen) > 1 else f"sd-scripts trains {', '.join(SCRIPTS)}"
@@ -171,25 +183,6 @@ def _is_there(path: Path, ask: Callable[[Path], bool] = Path.exists) -> bool:
         return False
 
 
-def _check_python(python: Path, home: Path) -> None:
-    code = f"import importlib.util as u; print([n for n in {_NEEDS!r} if u.find_spec(n) is None])"
-    try:
-        command = [str(python), "-c", code]
-        place: dict[str, Any] = {"cwd": home, "env": clean_environment(os.environ)}
-        place |= {"encoding": "utf-8", "errors": "replace", "timeout": 120, "stdin": subprocess.DEVNULL}
-        ran = subprocess.run(command, capture_output=True, check=False, **place)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise LikenessError(f"{python} does not run ({error}): give sd-scripts' own Python by --python.") from error
-    told = (ran.stdout.strip().splitlines() or [""])[-1]  # what its own start prints comes before
-    if ran.returncode != 0 or not told.startswith("["):
-        raise LikenessError(f"{python} is no Python that runs: {plain_text(ran.stderr or ran.stdout).strip()[-200:]}")
-    if told != "[]":
-        raise LikenessError(
-            f"{python} lacks {plain_text(told)}: install the requirements of sd-scripts there, in an environment of "
-            "its own, never in ComfyUI's."
-        )
-
-
 def _check_texts(values: Mapping[str, Any]) -> None:
     for key in _TEXTS:
         if not isinstance(values.get(key) or "", str):
@@ -201,19 +194,37 @@ def _check_texts(values: Mapping[str, Any]) -> None:
 
 def _check_files(values: Mapping[str, Any], home: Path, family: str) -> None:
     """Every file that the settings name; a name that is no file would be downloaded, or trained without in silence."""
-    if not values.get("pretrained_model_name_or_path"):
+    if not values.get(_MODEL):
         raise LikenessError("The config names no model to train on: give a checkpoint by --model.")
+    for key in _needed(family):
+        if not values.get(key):
+            raise LikenessError(f"The config names no {key}, and {family} needs it: give it by --set {key}=FILE.")
     for key in _PATHS:
         if (name := values.get(key)) and not _is_there(home / name):
-            raise LikenessError(
-                f"{key}: there is no {quoted(name, 300)}. Give another one by --set {key}=FILE, or build the set again."
-            )
-    model = home / values["pretrained_model_name_or_path"]
-    told = checkpoint_family(model) if model.is_file() else None
-    if told is not None and not fits(told, family):
-        raise LikenessError(f"{model.name} is a checkpoint for {told}, and the set is for {family}: give another one.")
+            other = _ON_DISK if key == _MODEL else f"Give another one by --set {key}=FILE, or build the set again."
+            raise LikenessError(f"{key}: there is no {quoted(name, 300)}. {other}")
+    for key in _MODELS:
+        if (name := values.get(key)) and (home / name).is_file():
+            check_model(key, home / name)
+    _check_checkpoint(home / values[_MODEL], family)
     if values.get("dataset_config"):
         _check_pictures(home / values["dataset_config"], home)
+
+
+def _needed(family: str) -> tuple[str, ...]:
+    """Options that name the models without which the family is not trained."""
+    inside = ("clip_l", "clip_g", "t5xxl") if family == "sd3" else ()  # a checkpoint may hold them itself
+    return tuple(key for key in PRESETS[family].files if key not in inside)
+
+
+def _check_checkpoint(model: Path, family: str) -> None:
+    if model.is_dir():
+        if not (model / "model_index.json").is_file():
+            raise LikenessError(f"{_MODEL}: {model} is a folder without model_index.json. {_ON_DISK}")
+        return
+    told = checkpoint_family(model)
+    if told is not None and not fits(told, family):
+        raise LikenessError(f"{model.name} is a checkpoint for {told}, and the set is for {family}: give another one.")
 
 
 def _check_pictures(config: Path, home: Path) -> None:
@@ -257,40 +268,24 @@ def _slug_in(folder: Path) -> str:
     return str(slug or folder.parent.name)
 
 
-def newest_state(output: Path, name: str) -> Path | None:
-    """The state with the most steps that the trainer has left for this name, `<name>[-stepN|-N]-state`."""
-    rule, found = re.compile(re.escape(name) + r"(-\d{6,}|-step\d{8,})?-state"), []
-    for path in output.glob("*-state"):
-        if rule.fullmatch(path.name):
-            steps = _steps_of(path)
-            found += [] if steps is None else [(steps, path.stat().st_mtime_ns, path)]
-    return max(found)[2] if found else None
-
-
-def _steps_of(state: Path) -> int | None:
-    """None for a state that was not written to its end: train_state.json comes first, the random states last."""
-    if not any(p.stat().st_size for p in state.glob("random_states_*.pkl")):
-        return None
-    try:
-        steps = json.loads(read_limited(state / "train_state.json", 4096)).get("current_step")
-    except (LikenessError, ValueError, AttributeError):
-        return None
-    return steps if isinstance(steps, int) else None
-
-
-def _state(output: Path, name: str, values: Mapping[str, Any]) -> Path:
-    state = newest_state(output, name)
+def _resumed(job: Job, values: Mapping[str, Any]) -> Job:
+    """The job from the newest state on."""
+    state = newest_state(job.output, job.name)
     if state is None:
-        raise LikenessError(f"{output} holds no state of {name} to go on from: start without --resume.")
-    done, wanted = _steps_of(state), str(values.get("max_train_steps", ""))
-    if (
-        re.fullmatch(r"[0-9]{1,9}", wanted)
-        and done is not None
-        and done >= int(wanted)
-        and not values.get("max_train_epochs")
-    ):
+        raise LikenessError(f"{job.output} holds no state of {job.name} to go on from: start without --resume.")
+    told = steps_of(state, job.folder / "logs", job.family)
+    done, wanted = told or 0, _number(values, "max_train_steps")
+    if wanted is not None and done >= wanted and not values.get("max_train_epochs"):
         raise LikenessError(
             f"{state.name} has {done} steps, all of the {wanted} that are wanted: raise them by "
             "--set max_train_steps=NUMBER, or start without --resume."
         )
-    return state
+    flags = [_flag("resume", str(state)), "--skip_until_initial_step"]
+    if _number(values, "gradient_accumulation_steps") in (None, 1):  # else it counts in two ways, and ours is a third
+        flags += [_flag("initial_step", str(done))] if done else []
+    return replace(job, command=(*job.command, *flags), state=state, done=done, wanted=wanted)
+
+
+def _number(values: Mapping[str, Any], key: str) -> int | None:
+    text = str(values.get(key, ""))
+    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else None

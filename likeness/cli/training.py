@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,12 @@ from ..lora_versions import Registered
 from .loras import register_file
 from .output import say
 from .places import Places
-from .train_job import SCRIPTS, Job, job_of, newest_state
+from .train_job import SCRIPTS, Job, job_of
+from .train_states import newest_state
 from .trainer import Ended, Progress, run_trainer
+from .trainer_checks import cause_in
 
 _EVERY = 60.0  # seconds between two lines where nobody looks at a terminal
-_CAUSES = (  # in the trainer's output -> what it means
-    ("No data found", "it found no pictures: check the set with `likeness dataset check`, or build it again"),
-    ("out of memory", "the GPU has too little memory: take a smaller side, batch size 1, or a smaller rank"),
-    ("OutOfMemoryError", "the GPU has too little memory: take a smaller side, batch size 1, or a smaller rank"),
-    ("No space left on device", "the disk is full: free some space and try again"),
-    ("No module named", "its Python lacks a package: install sd-scripts' requirements there"),
-    ("UnicodeDecodeError", "a caption or config file is not UTF-8: build the set again"),
-    ("max_train_steps should be greater", "the state has all the steps already: raise max_train_steps"),
-)
 
 
 def add_training(command: Any) -> None:
@@ -39,7 +33,7 @@ def add_training(command: Any) -> None:
     parser = command("train", train, "train a LoRA from a training set, by kohya-ss/sd-scripts in its own Python")
     parser.add_argument("set", type=Path, help="folder of the training set, with its train_<family>.toml")
     parser.add_argument("--sd-scripts", type=Path, required=True, metavar="DIR", help="checkout of kohya-ss/sd-scripts")
-    parser.add_argument("--python", type=Path, required=True, metavar="FILE", help="the Python that has its packages")
+    parser.add_argument("--python", required=True, metavar="FILE", help="the Python that has its packages")
     parser.add_argument("--model", type=Path, metavar="FILE", help="checkpoint to train on; default: the config's")
     parser.add_argument("--family", choices=sorted(SCRIPTS), help="where the set has configs for several")
     parser.add_argument("--resume", action="store_true", help="go on from the newest state that was saved")
@@ -56,6 +50,9 @@ def train(arguments: argparse.Namespace, places: Places) -> int:
     if arguments.register:
         places.library().get(job.slug)  # says what is there before hours of training
     shown = shlex.join(job.command)
+    if job.lora.exists():
+        note = "of an earlier training will be written over; --set output_name=NAME keeps it"
+        print(f"{job.lora} {note}.", file=sys.stderr, flush=True)
     if arguments.dry_run:
         say(arguments, f"Everything is there. In {job.home} this would run:\n{shown}", {"command": list(job.command)})
         return 0
@@ -105,8 +102,7 @@ def run_job(job: Job) -> tuple[LoraInfo, Path]:
 
 def _result(job: Job, ended: Ended, log: Path, before: object) -> LoraInfo:
     """Exit status 0 alone is no success: the trainer ends with 0 when it finds no pictures."""
-    text = "\n".join(ended.lines)
-    cause = next((meaning for sign, meaning in _CAUSES if sign in text), "")
+    cause = cause_in("\n".join(ended.lines), job.command[0])
     last = " | ".join(ended.lines[-4:]) or "it wrote nothing"
     more = f"{cause}. " if cause else f"its last lines: {last}. "
     if ended.code != 0:
@@ -130,13 +126,15 @@ class _Shows:
     """One line for a person who looks, or a line now and then for a log."""
 
     def __init__(self, job: Job) -> None:
-        self._on_terminal, self._next, self._warned = sys.stderr.isatty(), 0.0, False
+        self._job = job
+        self._on_terminal, self._next, self._shown, self._warned = sys.stderr.isatty(), 0.0, -1, False
         resumed = f", from {job.state.name}" if job.state else ""
         print(f"Training {job.name} on {job.family}{resumed} ...", file=sys.stderr, flush=True)
 
     def __call__(self, news: Progress | None) -> None:
         if news is None:
             return
+        news = _of_all(news, self._job)
         if news.loss is not None and not math.isfinite(news.loss) and not self._warned:
             self._warned = True
             print(
@@ -144,13 +142,19 @@ class _Shows:
             )
         if self._on_terminal:
             print(f"\r\033[K  {news}", end="", file=sys.stderr, flush=True)
-        elif time.monotonic() >= self._next or news.step == news.of:
-            self._next = time.monotonic() + _EVERY
+        elif time.monotonic() >= self._next or news.step == news.of != self._shown:  # the last one comes several times
+            self._next, self._shown = time.monotonic() + _EVERY, news.step
             print(f"  {news}", file=sys.stderr, flush=True)
 
     def end(self) -> None:
         if self._on_terminal:
             print(file=sys.stderr)
+
+
+def _of_all(news: Progress, job: Job) -> Progress:
+    """The trainer's bar shows only the steps from the state on; it ends with an epoch, so there can be some more."""
+    step = job.done + news.step
+    return replace(news, step=step, of=max(step, job.wanted or job.done + news.of)) if job.state else news
 
 
 def _how_to_go_on(job: Job) -> str:

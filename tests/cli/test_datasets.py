@@ -81,6 +81,22 @@ def test_build_and_check(places: Places, planned: Path, tmp_path: Path, capsys: 
     assert "0002.txt: does not begin with the trigger" in capsys.readouterr().out
 
 
+def test_a_moved_set_is_told_and_put_right(
+    places: Places, planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "sets" / "first"
+    assert run(places, "build", planned, "--out", out) == 0
+    moved = out.rename(tmp_path / "sets" / "moved")
+    capsys.readouterr()
+    assert run(places, "check", moved) == 1
+    assert f"names {out}, and the set lies in {moved}: correct it by `likeness dataset" in capsys.readouterr().out
+    assert run(places, "check", moved, "--fix") == 0
+    assert "Wrote dataset.toml anew." in (told := capsys.readouterr().out) and "as it was built" in told
+    assert run(places, "check", moved) == 0 and str(out) not in (moved / "train_sd15.toml").read_text()
+    assert run(places, "build", planned, "--out", moved, "--json") == 0
+    assert '"changed": false' in capsys.readouterr().out, "as a build there would write it"
+
+
 def test_a_caption_written_by_hand_comes_into_the_next_plan(places: Places, planned: Path, tmp_path: Path) -> None:
     out = tmp_path / "sets" / "first"
     run(places, "build", planned, "--out", out)

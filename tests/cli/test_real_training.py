@@ -23,7 +23,7 @@ from PIL import Image
 
 from likeness.cli import training
 from likeness.cli.places import Places
-from likeness.cli.train_job import newest_state
+from likeness.cli.train_states import newest_state, steps_of
 from likeness.cli.training import add_training
 from likeness.create import NamedImage, create_character, draft
 from likeness.doctor import Folders
@@ -66,6 +66,7 @@ class Normalize:
     def __init__(self, mean, std): self.mean, self.std = mean[0], std[0]
     def __call__(self, x): return (x - self.mean) / self.std
 """
+IN_AN_EPOCH = 4  # steps: two pictures, two repeats, batch 1
 SHORT = {
     "max_train_steps": "3",
     "mixed_precision": "no",
@@ -191,11 +192,20 @@ def test_it_is_stopped_and_goes_on(
         train(folder, scripts, places, *every, "--set", "max_train_steps=100000")
     watcher.join()
     assert "Go on from long_sd15-step" in capfd.readouterr().err
-    done = json.loads((newest_state(folder / "output", "long_sd15") / "train_state.json").read_text())["current_step"]
-    assert train(folder, scripts, places, *states, "--resume", "--set", f"max_train_steps={done + 3}") == 0
-    assert check_whole(folder / "output" / "long_sd15.safetensors").rank == 4
-    (log,) = [p for p in (folder / "logs").glob("*.log") if b"load train state" in p.read_bytes()]
-    assert f"'current_step': {done}".encode() in log.read_bytes()
+    for more in (3, 5):  # the second time from a state that the trainer has numbered anew
+        done = steps_done(folder, "long_sd15")
+        time.sleep(1.1)  # a log for each, named by the second
+        assert train(folder, scripts, places, *states, "--resume", "--set", f"max_train_steps={done + more}") == 0
+        assert check_whole(folder / "output" / "long_sd15.safetensors").rank == 4
+        assert f"skipping {done} steps".encode() in max((folder / "logs").glob("*.log")).read_bytes()
+        assert done + more <= steps_done(folder, "long_sd15") < done + more + IN_AN_EPOCH
+        assert f"step {steps_done(folder, 'long_sd15')} of" in capfd.readouterr().err
+
+
+def steps_done(folder: Path, name: str) -> int:
+    state = newest_state(folder / "output", name)
+    assert state is not None
+    return steps_of(state, folder / "logs", "sd15") or 0
 
 
 def test_a_set_without_pictures_is_no_success_although_the_trainer_says_so(

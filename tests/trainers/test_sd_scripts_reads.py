@@ -10,7 +10,7 @@ import pytest
 
 from likeness.dataset.buckets import Shape
 from likeness.dataset.configs import config_files
-from likeness.dataset.configs.samples import SCENES, SEED, sampling_of
+from likeness.dataset.configs.samples import SEED, sampling_of, scenes_of
 from likeness.dataset.configs.toml_text import Table, Value, toml_bytes
 from likeness.dataset.plan import Box, Item, SetPlan, Wish
 from likeness.dataset.presets import PRESETS, counts_of, schedule_of
@@ -182,7 +182,7 @@ def test_sample_prompts_are_read_whole_whatever_they_begin_with(
         files[-1].write_bytes(config_files(plans[-1], tmp_path)["sample_prompts.txt"])
     asked = {"module": PROMPTS[PRESETS[family].trainer], "files": [str(f) for f in files], "weights": family == "sd15"}
     for plan, prompts in zip(plans, by.ask("read_prompts.py", asked), strict=True):
-        texts = [f"{plan.class_tokens}, {scene}" for scene in SCENES] + [plan.items[0].caption]
+        texts = [f"{plan.class_tokens}, {scene}" for scene in scenes_of(plan)] + [plan.items[0].caption]
         for prompt, text in zip(prompts, texts, strict=False):
             assert prompt["prompt"].removeprefix("image of ") == text.replace(" --", " - ")
         assert [p["seed"] for p in prompts] == [SEED + i for i in range(5)]

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from likeness.cli import train_job, trainer
+from likeness.cli import train_job, trainer, trainer_checks
 from likeness.cli.places import Places
-from likeness.cli.train_job import newest_state
+from likeness.cli.train_states import newest_state
 from likeness.create import NamedImage, create_character, draft
 from likeness.doctor import Folders
 from likeness.errors import LibraryError, LikenessError
@@ -138,6 +138,27 @@ def test_the_trainers_last_lines_do_not_steer_the_terminal(setup: Setup) -> None
     assert str(caught.value).isprintable() and "red" in str(caught.value) and "title" not in str(caught.value)
 
 
+@pytest.mark.parametrize("end", ["lora()", "sys.exit(1)"])
+def test_output_in_another_encoding_is_taken_as_it_is(setup: Setup, end: str) -> None:
+    pretend(setup, rf"sys.stdout.buffer.write(b'\xff\xfe caf\xe9 \x93\xfa\n'); sys.stdout.flush(){chr(10)}{end}")
+    if end == "lora()":
+        assert train(setup) == 0
+    else:
+        with pytest.raises(LikenessError, match=r"status 1: its last lines: .*caf") as caught:
+            train(setup)
+        assert str(caught.value).isprintable()
+    (log,) = (setup.set / "logs").glob("*.log")
+    assert b"\xff\xfe caf\xe9 \x93\xfa" in log.read_bytes()
+
+
+@pytest.mark.parametrize("sign", ["No space left on device", "[Errno 28] No space left on device: 'x'"])
+def test_a_disk_that_gets_full_is_told_with_where_to_go_on(setup: Setup, sign: str) -> None:
+    state(setup.set / "output", "first set_sd15-step00000100-state", 100)
+    pretend(setup, f"steps(1, 2, 6)\nraise OSError({sign!r})")
+    with pytest.raises(LikenessError, match=r"the disk is full: free some space .* Go on from first set_sd15-step"):
+        train(setup)
+
+
 def test_progress_with_5000_digits_is_a_line_like_any_other(setup: Setup) -> None:
     assert trainer.progress_in(f"steps:  33%|#| {'1' * 5000}/3 [00:03<00:06, avr_loss=1]") is None
     assert trainer.progress_in("\x1b[32msteps:  33%|#| 1/3 [00:03<00:06, avr_loss=1]") is not None
@@ -211,6 +232,8 @@ def test_two_families_of_one_set_do_not_share_their_files(setup: Setup) -> None:
 def test_no_name_of_a_set_is_taken_for_an_option(setup: Setup, name: str) -> None:
     moved = setup.set.parent / name
     shutil.copytree(setup.set, moved)
+    for config in moved.glob("*.toml"):
+        config.write_text(config.read_text().replace(str(setup.set), str(moved)))
     pretend(setup, "lora()")
     arguments = parsed(setup)
     arguments.set = moved
@@ -273,12 +296,14 @@ def test_a_made_up_config_is_refused_in_one_sentence(setup: Setup, file: str, te
 @pytest.mark.parametrize(
     ("script", "why"),
     [
-        (r'printf "\xff\xfe" >&2; echo "[]"', None),
-        ('echo "site says hello"; echo "[]"', None),
+        (r'printf "\xff\xfe" >&2; echo "[[], 1]"', None),
+        ('echo "site says hello"; echo "[[], 1]"', None),
         (r'printf "\xff\x1b[31mno such lib" >&2; exit 1', "is no Python that runs"),
         ("echo hello", "is no Python that runs"),
         ("true", "is no Python that runs"),
-        ("""echo hello; echo "['torch']" """, "lacks .*torch"),
+        ('echo "[7, 8, 9]"', "is no Python that runs"),
+        ("echo 7", "is no Python that runs"),
+        ("""echo hello; echo '[["torch"], ""]' """, "lacks .*torch"),
     ],
 )
 def test_of_what_a_python_prints_the_last_line_counts(setup: Setup, script: str, why: str | None) -> None:
@@ -287,9 +312,9 @@ def test_of_what_a_python_prints_the_last_line_counts(setup: Setup, script: str,
     python.write_text(f"#!/bin/bash\n{script}\n")
     python.chmod(0o755)
     if why is None:
-        return train_job._check_python(python, setup.home)
+        return trainer_checks.check_python(python, setup.home)
     with pytest.raises(LikenessError, match=why) as caught:
-        train_job._check_python(python, setup.home)
+        trainer_checks.check_python(python, setup.home)
     assert str(caught.value).isprintable()
 
 

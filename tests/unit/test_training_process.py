@@ -11,13 +11,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from likeness.cli import train_job, trainer, training
-from likeness.cli.train_job import newest_state, settings_of
+from likeness.cli import train_job, trainer
+from likeness.cli.train_states import newest_state, steps_of
 from likeness.errors import LikenessError, LoraError
 from likeness.files import locked
 
@@ -36,13 +35,13 @@ def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Setup:
 
 
 def test_a_training_that_leaves_a_lora_is_a_success(setup: Setup, capfd: pytest.CaptureFixture[str]) -> None:
-    pretend(setup, "steps(1, 6, 6)\nlora()\nprint('\\nmodel saved.', file=sys.stderr)")
+    pretend(setup, "steps(1, 6, 6)\ntime.sleep(0.5)\nsteps(6, 6, 6)\nlora()\nprint('\\nmodel saved.', file=sys.stderr)")
     assert train(setup, "--set", "output_name=ada v1") == 0
     out, err = capfd.readouterr()
     lora = setup.set / "output" / "ada v1.safetensors"
     assert f"Trained {lora} (rank 4)" in out
     assert f"likeness lora register '{lora}' --character ada --training-set 'first set'" in out
-    assert "step 6 of 6, loss 0.1234, 00:06 left" in err
+    assert err.count("step 6 of 6, loss 0.1234, 00:06 left") == 1
     (log,) = (setup.set / "logs").glob("train_sd15_*.log")
     assert b"INFO prepare" in log.read_bytes() and b"model saved." in log.read_bytes()
 
@@ -190,8 +189,8 @@ def state(setup: Setup, name: str, steps: int, whole: bool = True) -> Path:
     return path
 
 
-def test_resuming_takes_the_state_with_the_most_steps(setup: Setup) -> None:
-    state(setup, "first set_sd15-step00000002-state", 2)
+def test_resuming_takes_the_whole_state_that_was_written_last(setup: Setup) -> None:
+    state(setup, "first set_sd15-step00000009-state", 9)  # of an earlier training
     newest = state(setup, "first set_sd15-000003-state", 4)
     state(setup, "first set_sd15-step00000005-state", 5, whole=False)  # was killed while it was written
     state(setup, "first set_sd15 two-state", 9)  # of another name
@@ -200,6 +199,48 @@ def test_resuming_takes_the_state_with_the_most_steps(setup: Setup) -> None:
     assert train(setup, "--resume") == 0
     argv = setup.started()["argv"]
     assert f"--resume={newest}" in argv and "--skip_until_initial_step" in argv
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step", "true"),
+    [
+        (1, 6, 6),
+        (2, 8, 8),
+        (3, 18, 18),
+        (2, 2, 8),
+        (3, 12, 18),
+        (4, 1, 19),
+        (None, 12, 12),
+        (9, "6", None),
+        (1, 0, None),
+    ],
+)
+def test_a_state_is_as_far_as_its_epoch_says(setup: Setup, epoch: int | None, step: Any, true: int | None) -> None:
+    """As sd-scripts numbers them, before and after a resume, with six steps in an epoch."""
+    path, logs = state(setup, "first set_sd15-state", 1), setup.set / "logs"
+    (path / "train_state.json").write_text(json.dumps({"current_epoch": epoch, "current_step": step}))
+    assert steps_of(path, logs, "sd15") == (step if true is not None else None), "without a log"
+    logs.mkdir()
+    (logs / "train_sd15_20260101-000000.log").write_text("  num batches per epoch / 1epoch: 99\n")
+    (logs / "train_sd15_20260102-000000.log").write_text("a\n  num batches per epoch / 1epoch: 6\nb\n")
+    (logs / "train_sd15_20260103-000000.log").write_text("stopped before it told\n")
+    (logs / "train_sdxl_20260104-000000.log").write_text("  num batches per epoch / 1epoch: 77\n")
+    assert steps_of(path, logs, "sd15") == true
+
+
+def test_going_on_again_begins_where_the_last_part_ended(setup: Setup, capfd: pytest.CaptureFixture[str]) -> None:
+    state(setup, "first set_sd15-step00000006-state", 6)
+    newest = state(setup, "first set_sd15-step00000002-state", 2)  # the eighth, of the second epoch
+    (newest / "train_state.json").write_text(json.dumps({"current_epoch": 2, "current_step": 2}))
+    (setup.set / "logs").mkdir()
+    (setup.set / "logs" / "train_sd15_20260102-000000.log").write_text("  num batches per epoch / 1epoch: 6\n")
+    pretend(setup, "steps(1, 4, 10)\nprint(file=sys.stderr, flush=True)\nlora()")
+    assert train(setup, "--resume", "--set", "max_train_steps=12") == 0
+    argv = setup.started()["argv"]
+    assert f"--resume={newest}" in argv and "--initial_step=8" in argv
+    assert "step 12 of 12" in capfd.readouterr().err
+    assert train(setup, "--resume", "--set", "max_train_steps=12", "--set", "gradient_accumulation_steps=2") == 0
+    assert not any(word.startswith("--initial_step") for word in setup.started()["argv"])
 
 
 def test_nothing_to_resume_from_and_nothing_left_to_do_are_told(setup: Setup) -> None:
@@ -219,117 +260,6 @@ def test_after_a_failure_the_state_to_go_on_from_is_named(setup: Setup) -> None:
     pretend(setup, code)
     with pytest.raises(LikenessError, match=r"Go on from first set_sd15-step00000002-state with .*--resume"):
         train(setup)
-
-
-# ---- before anything is started
-
-
-def missing(setup: Setup, what: str) -> tuple[str, ...]:
-    """Takes something away; returns further words of the command line."""
-    config = setup.set / "train_sd15.toml"
-    if what == "set":
-        return (str(setup.base / "nowhere"),)
-    if what == "config":
-        config.rename(setup.set / "train_wan.toml")
-    elif what == "two configs":
-        (setup.set / "train_sdxl.toml").write_text("")
-    elif what == "config text":
-        config.write_text("a = = b")
-    elif what == "script":
-        (setup.home / "train_network.py").unlink()
-    elif what == "python":
-        return ("--python", str(setup.base / "no python"))
-    elif what == "python that fails":
-        return ("--python", "/bin/false")
-    elif what == "model":
-        return ("--model", str(setup.base / "none.safetensors"))
-    elif what == "model in config":
-        config.write_text('dataset_config = "x"')
-    elif what == "model to download":
-        return ("--set", "pretrained_model_name_or_path=runwayml/stable-diffusion-v1-5")
-    elif what == "dataset":
-        (setup.set / "dataset.toml").unlink()
-    elif what == "pictures":
-        (setup.set / "img" / "10_adaray woman").rename(setup.set / "img" / "moved")
-    elif what == "option":
-        return ("--set", "max steps")
-    return ()
-
-
-TOLD = {
-    "set": "There is no training set .*nowhere",
-    "config": r"must hold one train_<family>\.toml .* there is train_wan\.toml",
-    "two configs": "say --family",
-    "config text": "is no valid TOML",
-    "script": r"holds no train_network\.py",
-    "python": "no python does not run",
-    "python that fails": "is no Python that runs",
-    "model": r"there is no '.*none\.safetensors'",
-    "model in config": "names no model to train on",
-    "model to download": "there is no 'runwayml/stable-diffusion-v1-5'",
-    "dataset": r"dataset_config: there is no .*dataset\.toml",
-    "pictures": r"dataset\.toml names '.*10_adaray woman', which is not there",
-    "option": "write it as key=value",
-}
-
-
-@pytest.mark.parametrize("what", TOLD)
-def test_what_is_missing_is_told_before_anything_is_started(setup: Setup, what: str) -> None:
-    pretend(setup, "lora()")
-    words = missing(setup, what)
-    arguments = parsed(setup, *words[1:]) if what == "set" else parsed(setup, *words)
-    if what == "set":
-        arguments.set = Path(words[0])
-    with pytest.raises(LikenessError, match=TOLD[what]):
-        training.train(arguments, SimpleNamespace())  # type: ignore[arg-type]
-    assert not setup.about.exists()
-
-
-def test_a_checkpoint_of_another_family_is_told(setup: Setup) -> None:
-    import numpy as np
-    from safetensors.numpy import save_file
-
-    key = "model.diffusion_model.input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight"
-    save_file({key: np.zeros((640, 2048), np.float16)}, setup.base / "xl.safetensors")
-    pretend(setup, "lora()")
-    with pytest.raises(LikenessError, match=r"xl\.safetensors is a checkpoint for sdxl, and the set is for sd15"):
-        train(setup, "--model", str(setup.base / "xl.safetensors"))
-
-
-def test_a_full_disk_is_told(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_job.shutil, "disk_usage", lambda place: SimpleNamespace(free=1 << 30))
-    pretend(setup, "lora()")
-    with pytest.raises(LikenessError, match=r"Only 1\.0 GB are free"):
-        train(setup)
-
-
-def test_a_python_without_the_packages_is_told(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_job, "_NEEDS", ("json", "no_such_package"))
-    pretend(setup, "lora()")
-    with pytest.raises(LikenessError, match=r"lacks .*no_such_package.*never in ComfyUI's"):
-        train(setup)
-
-
-def test_a_dry_run_starts_nothing(setup: Setup, capsys: pytest.CaptureFixture[str]) -> None:
-    pretend(setup, "lora()")
-    assert train(setup, "--dry-run") == 0
-    assert "--config_file" in capsys.readouterr().out and not setup.about.exists()
-
-
-def test_the_characters_name_is_taken_from_the_set(setup: Setup) -> None:
-    pretend(setup, "lora()")
-    assert train_job.job_of(parsed(setup)).slug == "ada", "by the folder"
-    for told in ({"slug": "eve"}, {"plan": {"slug": "eve"}}):
-        (setup.set / "set.json").write_text(json.dumps(told))
-        assert train_job.job_of(parsed(setup)).slug == "eve"
-    (setup.set / "set.json").write_text("[")
-    assert train_job.job_of(parsed(setup)).slug == "ada"
-    assert train_job.job_of(parsed(setup, "--character", "zoe")).slug == "zoe"
-
-
-def test_sections_of_the_config_are_only_for_reading(tmp_path: Path) -> None:
-    (tmp_path / "x.toml").write_text('a = 1\n[one]\nb = "x"\n[two]\nc = [1]\n')
-    assert settings_of(tmp_path / "x.toml") == {"a": 1, "b": "x", "c": [1]}
 
 
 # ---- the trainer's words

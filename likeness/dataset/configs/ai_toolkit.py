@@ -13,7 +13,7 @@ from pathlib import Path
 from ..plan import SetPlan
 from ..presets import PRESETS, schedule_of
 from .kohya import SEED, keep_tokens, masked, output_name, path_in, reg_folder, shuffles
-from .samples import SCENES, Sampling, sampling_of
+from .samples import Sampling, sampling_of, scenes_of
 from .yaml_text import Yaml, yaml_bytes
 
 
@@ -113,7 +113,7 @@ def _sample(plan: SetPlan, sampling: Sampling, every: int) -> dict[str, Yaml]:
         "sample_every": every,
         "width": sampling.square.width,
         "height": sampling.square.height,
-        "prompts": [f"{plan.class_tokens}, {scene}" for scene in SCENES],
+        "prompts": [f"{plan.class_tokens}, {scene}" for scene in scenes_of(plan)],
         "neg": sampling.negative,
         "seed": SEED,
         "walk_seed": False,

@@ -13,8 +13,9 @@ from ..plan import SetPlan
 from ..presets import PRESETS
 
 SEED = 1001
-SCENES = ("portrait, looking at the viewer", "upper body, outdoors", "full body, standing, plain background")
-_NEGATIVE = "lowres, blurry, deformed, bad anatomy, text, watermark"
+_OF_PEOPLE = ("portrait, looking at the viewer", "upper body, outdoors", "full body, standing, plain background")
+_OF_THINGS = ("wide shot", "close-up, in detail", "from another angle, soft light")  # places, poses, things
+_NEGATIVE, _NEGATIVE_OF_PEOPLE = "lowres, blurry, text, watermark", "deformed, bad anatomy"
 _UPRIGHT = 0.8  # width / height of the pictures of a whole body
 _OPTION = re.compile(r"(?:[whdslgf] [\d.]|(?:n|ss|cn|ctr|rcfg|fs|i|ei|ci|of) )", re.I)  # of both trainers
 _WEIGHTED = ("sd15", "sdxl")  # families whose pictures are drawn with (weights) in prompts
@@ -35,17 +36,26 @@ def sampling_of(plan: SetPlan) -> Sampling:
     return Sampling(
         square=min(known, key=lambda b: (abs(b.ratio - 1.0), -b.width)),
         upright=min(known, key=lambda b: (abs(b.ratio - _UPRIGHT), -b.height)),
-        negative=_NEGATIVE if PRESETS[plan.family].negative else "",
+        negative=_negative_of(plan) if PRESETS[plan.family].negative else "",
     )
 
 
+def _negative_of(plan: SetPlan) -> str:
+    return f"{_NEGATIVE}, {_NEGATIVE_OF_PEOPLE}" if plan.rules.need_face else _NEGATIVE
+
+
+def scenes_of(plan: SetPlan) -> tuple[str, str, str]:
+    """What the samples show; the third one in an upright picture."""
+    return _OF_PEOPLE if plan.rules.need_face else _OF_THINGS
+
+
 def sample_prompts(plan: SetPlan) -> bytes:
-    """One prompt a line: trigger and class in three framings, a caption of the set, and the class word alone."""
-    sampling, who = sampling_of(plan), plan.class_tokens
-    drawn = [(f"{who}, {scene}", sampling.square) for scene in SCENES[:2]]
-    drawn += [(f"{who}, {SCENES[2]}", sampling.upright)]
+    """One prompt a line: trigger and class in three scenes, a caption of the set, and the class word alone."""
+    sampling, who, scenes = sampling_of(plan), plan.class_tokens, scenes_of(plan)
+    drawn = [(f"{who}, {scene}", sampling.square) for scene in scenes[:2]]
+    drawn += [(f"{who}, {scenes[2]}", sampling.upright)]
     drawn += [(item.caption, item.bucket) for item in plan.items[:1]]
-    drawn += [(f"{plan.class_word}, {SCENES[0]}", sampling.square)] if plan.class_word else []  # has it leaked?
+    drawn += [(f"{plan.class_word}, {scenes[0]}", sampling.square)] if plan.class_word else []  # has it leaked?
     lines = [_line(plan, sampling, text, size, SEED + i) for i, (text, size) in enumerate(drawn)]
     head = "# Drawn during the training, with the same seeds each time. --d seed, --s steps, --l CFG, --n negative"
     return ("\n".join([head, *lines]) + "\n").encode("utf-8", "replace")

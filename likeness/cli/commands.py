@@ -30,6 +30,7 @@ from .best_of import best_of
 from .compiling import compile_character
 from .datasets import add_dataset
 from .demo import demo
+from .injecting import add_inject
 from .loras import add_lora
 from .output import picture_files, say, slug_named
 from .places import Places, places_of
@@ -143,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     add_dataset(commands, shared, _judge_options)
     add_training(command)
     add_lora(group("lora", "the LoRA versions of a character: register, list, activate, compare"))
+    add_inject(command)
     add_project(group("project", "what the pictures of a production share, and which character uses which settings"))
     add_route(command)
     add_registry(group("registry", "LoRAs by name: family, trigger, strength, kind"))

@@ -11,6 +11,7 @@ LikenessError
 ├── FaceError           no usable face where one is needed
 ├── LoraError           a LoRA file is missing, broken, or made for another base family
 └── ServerError         a ComfyUI server does not answer, or refuses a graph (command line only)
+    └── BadAnswerError, RefusedError, NotThereError, UnfitError (likeness.remote)
 
 Every message is one sentence or two: what happened, which file or field, what to do.
 """

@@ -99,12 +99,19 @@ def test_the_reader_of_this_test_sees_the_pack() -> None:
 
 
 def test_the_domain_needs_neither_torch_nor_comfyui() -> None:
-    assert breaches("likeness", DOMAIN | RUNTIMES | {"yaml"}) == []
+    assert breaches("likeness", DOMAIN | RUNTIMES | {"yaml", "aiohttp", "ray"}) == []
 
 
 def test_yaml_belongs_to_the_command_line() -> None:
     """It reads ComfyUI's extra_model_paths.yaml; the pack itself reads no YAML."""
     assert {f for f in files("likeness") for _, m in foreign(f) if top(m) == "yaml"} == {"likeness/cli/places.py"}
+
+
+@pytest.mark.parametrize(
+    ("package", "file"), [("ray", "likeness/remote/on_ray.py"), ("aiohttp", "likeness/remote/progress.py")]
+)
+def test_what_only_the_queue_needs_is_imported_in_one_file(package: str, file: str) -> None:
+    assert {f for f in files("likeness") for _, m in foreign(f) if top(m) == package} == {file}
 
 
 @pytest.mark.parametrize("runtime", sorted(RUNTIMES))
@@ -131,8 +138,12 @@ def test_nodes_and_server_do_not_know_each_other() -> None:
 
 
 def test_only_the_command_line_knows_the_command_line() -> None:
-    outside = [f for f in pack() if not f.startswith("likeness/cli/") and f != "likeness/__main__.py"]
-    assert [f"{f}:{n} {m}" for f in outside for n, m in ours(f) if m.startswith("likeness.cli")] == []
+    """It and the queue's client are not in the published pack."""
+    own = ("likeness/cli/", "likeness/remote/", "likeness/__main__.py")
+    shipped = [f for f in pack() if not f.startswith(own)]
+    private = ("likeness.cli", "likeness.remote")
+    assert [f"{f}:{n} {m}" for f in shipped for n, m in ours(f) if m.startswith(private)] == []
+    assert [f"{f}:{n} {m}" for f in files("likeness/remote") for n, m in ours(f) if m.startswith("likeness.cli")] == []
 
 
 def test_folder_paths_is_asked_in_one_place() -> None:

@@ -19,13 +19,13 @@ from ..best_of import BestOf, Kept, next_seed
 from ..errors import LikenessError
 from ..faces.face import Analyser, describe_engine
 from ..files import atomic_write, read_limited
+from ..remote.client import QueueClient
 from ..scoring import Judge, Score, describe, unreadable
 from ..sweep.graph_key import digest
 from .graphs import ApiGraph
 from .output import say
 from .own_server import show_seconds
 from .places import Places
-from .queue_client import QueueClient, Result
 from .scoring import judge_of
 
 JOURNAL, PICTURES = "best_of.json", "pictures"
@@ -138,12 +138,6 @@ class Folder:
         atomic_write(self.path / JOURNAL, json.dumps(values, indent=2, ensure_ascii=False).encode())
 
 
-def pictures_of(result: Result) -> list[dict[str, str]]:
-    """What the graph saved; its previews where it saved nothing."""
-    shown = [image for node in result.outputs.values() for image in node.get("images", [])]
-    return [i for i in shown if i.get("type") == "output"] or [i for i in shown if i.get("type") == "temp"]
-
-
 @dataclass
 class Search:
     """One call of the command."""
@@ -164,7 +158,7 @@ class Search:
             seed = next_seed(self.seeds.first, self.best.attempts)
             names = there.get(seed)
             if names is None:
-                made = pictures_of(client.run(self.seeds.at(self.graph, seed), _SECONDS, show_seconds))
+                made = client.run(self.seeds.at(self.graph, seed), _SECONDS, show_seconds).saved()
                 names = self.folder.keep(client, seed, made)
             self._add(seed, names)
             self.folder.write(self.values(there))

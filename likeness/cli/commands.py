@@ -30,6 +30,8 @@ from .best_of import best_of
 from .compiling import compile_character
 from .datasets import add_dataset
 from .demo import demo
+from .embedding import add_embed
+from .generating import add_generate
 from .injecting import add_inject
 from .loras import add_lora
 from .output import picture_files, say, slug_named
@@ -99,6 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     scored.add_argument("name")
     scored.add_argument("pictures", nargs="+", type=Path, help="pictures, or folders of pictures")
     _judge_options(scored)
+    _face_options(add_embed(command))
+    _judge_options(add_generate(command))
     retrying = command("best-of", best_of, "queue a graph with other seeds until enough pictures are accepted")
     best_of_options(retrying)
     _judge_options(retrying)

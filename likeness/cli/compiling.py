@@ -10,11 +10,11 @@ from pathlib import Path
 
 from ..errors import LikenessError
 from ..paths import is_slug, slug_of
+from ..remote.client import QueueClient
 from .comfy import find_python, has_gpu
 from .graphs import ApiGraph, compile_identity
 from .own_server import own_server, show_seconds
 from .places import Places
-from .queue_client import QueueClient
 
 _SECONDS = 1800.0  # an SDXL adapter of 1.5 GB from a slow disk takes minutes
 

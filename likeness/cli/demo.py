@@ -26,13 +26,13 @@ from ..faces.packs import find_packs
 from ..files import atomic_write, delete_file, make_folder
 from ..library import Library
 from ..lora_file import checkpoint_family
+from ..remote.client import QueueClient
 from ..render import label, labelled
 from ..scoring import Score, judge_for, unreadable
 from .comfy import PACK, find_python, has_gpu
 from .graphs import Files, Overrides, portrait
 from .own_server import own_server, show_seconds
 from .places import Places
-from .queue_client import QueueClient
 
 SAMPLE, SLUG = PACK / "sample", "mara_voss"
 STANDIN_CHECKPOINT = "standin_sd15.ckpt"

@@ -29,13 +29,13 @@ from ..lora_versions import (
     register,
 )
 from ..profile import FAMILIES, LoraVersion
+from ..remote.client import QueueClient
 from .comfy import find_python, has_gpu
 from .graphs import ApiGraph, Files, Overrides
 from .graphs_compare import PROMPTS, Trial, compare_node, compare_versions
 from .output import say, slug_named
 from .own_server import own_server, show_seconds
 from .places import Places
-from .queue_client import QueueClient
 from .tuning import _checkpoint
 
 _SECONDS = 24 * 3600.0

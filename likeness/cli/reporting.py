@@ -14,14 +14,17 @@ from ..errors import LikenessError
 from ..files import delete_file
 from ..report.document import Report, about, build, to_json
 from ..report.finish import Files, files_for, now, pictures_below, save, settings_below
+from ..report.folder import list_pictures
 from ..report.groups import parse_groupings
 from ..report.journal import Journal
 from ..report.measure import Measures, Progress, measure_folder
 from ..report.words import advice, contest, headline
 from ..style import OnnxImageEmbedder, StyleMatch, style_of_character, style_of_folder
+from .datasets import Shows as Counting
 from .output import say
 from .places import Places
 from .scoring import judge_of
+from .spreading import add_ray_options, go_ahead, ray_of
 
 REFERENCES = "references"
 _SOON, _LINE = 0.1, 10.0  # seconds between two looks on a terminal, and between two lines elsewhere
@@ -54,6 +57,7 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--style-model", type=Path, metavar="FILE", help="image encoder (ONNX) for --style")
     parser.add_argument("--top", type=int, default=12, metavar="N", help="thumbnails of the best and of the worst")
     parser.add_argument("--no-resume", action="store_true", help="measure all anew, whatever an earlier run has left")
+    add_ray_options(parser)
 
 
 def report_folder(arguments: argparse.Namespace, places: Places) -> int:
@@ -69,6 +73,7 @@ def report_folder(arguments: argparse.Namespace, places: Places) -> int:
         if arguments.no_resume:
             delete_file(files.journal)
         journal = Journal(files.journal, measures.key())
+        _ahead(arguments, places, measures, journal)
         measured = measure_folder(arguments.folder, measures, journal, shows)
         shows.finish()
         source = arguments.folder.resolve().name or "/"
@@ -80,6 +85,19 @@ def report_folder(arguments: argparse.Namespace, places: Places) -> int:
     journal.remove()
     say(arguments, _text(made, files), json.loads(to_json(made, advice(made))))
     return int(made.tally.rate is None)
+
+
+def _ahead(arguments: argparse.Namespace, places: Places, measures: Measures, journal: Journal) -> None:
+    """With --ray, first the faces of all pictures that no earlier run has measured."""
+    if ray_of(arguments) is None:
+        return
+    kept = journal.of(arguments.folder).resume()
+    waiting = [arguments.folder / name for name in list_pictures(arguments.folder).pictures if name not in kept]
+    counting = Counting("pictures analysed")
+    try:
+        go_ahead(arguments, places, (measures.analyser, measures.judge.second), waiting, counting)
+    finally:
+        counting.finish()
 
 
 def _style(arguments: argparse.Namespace, measures_engine: Any, judge: Any) -> StyleMatch | None:

@@ -14,13 +14,13 @@ from typing import Any
 from ..errors import LikenessError, ServerError
 from ..files import make_folder, read_limited
 from ..paths import slug_of
+from ..remote.client import QueueClient
 from .comfy import find_python, has_gpu
 from .graphs import ApiGraph, Files, Overrides
 from .graphs_tune import Sweep, filled, tune, tune_node
 from .output import say, slug_named
 from .own_server import own_server
 from .places import Places
-from .queue_client import QueueClient
 
 _SECONDS = 7 * 24 * 3600.0  # a sweep may take a night; it can be stopped and goes on where it was
 _NAME = "strengths"  # of a sweep, as the node has it

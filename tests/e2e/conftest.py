@@ -17,7 +17,7 @@ import pytest
 from likeness import images
 from likeness.cli.comfy import ComfyServer, link_pack
 from likeness.cli.graphs import ApiGraph
-from likeness.cli.queue_client import QueueClient, Result
+from likeness.remote.client import QueueClient, Result
 
 ROOT = Path(__file__).resolve().parents[2]
 PHOTOS = ("mara_voss_4_smile.png",)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from likeness.cli.graphs import ApiGraph, Link
-from likeness.cli.queue_client import Result
+from likeness.remote.client import Result
 
 from .conftest import ROOT, Running
 from .test_graphs import graph

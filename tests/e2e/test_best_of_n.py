@@ -10,8 +10,8 @@ import pytest
 
 from likeness.cli.graphs import ApiGraph, Files, Link, Overrides
 from likeness.cli.graphs_score import best_of_n
-from likeness.cli.queue_client import Result
 from likeness.errors import ServerError
+from likeness.remote.client import Result
 
 from .conftest import Running
 from .graph_parts import add, create, shows_text

@@ -18,9 +18,9 @@ from likeness.cli.comfy import ComfyServer
 from likeness.cli.commands import run
 from likeness.cli.graphs import ApiGraph, Files, Overrides
 from likeness.cli.graphs_tune import Sweep, tune, tune_node
-from likeness.cli.queue_client import QueueClient
 from likeness.errors import ServerError
 from likeness.library import Library
+from likeness.remote.client import QueueClient
 from likeness.sweep.plan import plan_of
 from likeness.sweep.score import cost
 

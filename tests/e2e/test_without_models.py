@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from likeness.cli.comfy import ComfyServer, link_pack
-from likeness.cli.queue_client import QueueClient
 from likeness.errors import ServerError
+from likeness.remote.client import QueueClient
 
 from .conftest import CPU, ONE_THREAD, Running
 from .test_graphs import graph

@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from likeness.cli import queue_client
-from likeness.cli.queue_client import QueueClient
 from likeness.errors import ServerError
+from likeness.remote import client as client_module
+from likeness.remote.client import QueueClient
 
 Serve = Callable[[dict[str, bytes]], QueueClient]
 
@@ -48,14 +48,14 @@ QUEUED, NOTHING = b'{"prompt_id": "a"}', b'{"queue_running": [], "queue_pending"
 
 
 def test_a_server_that_forgot_the_graph_is_not_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_client, "_POLL", 0.01)
+    monkeypatch.setattr(client_module, "_POLL", 0.01)
     client = serve({"/prompt": QUEUED, "/history": b"{}", "/queue": NOTHING})
     with pytest.raises(ServerError, match="no longer knows the graph"):
         client.run({}, seconds=60)
 
 
 def test_a_graph_that_waits_in_the_queue_is_waited_for(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queue_client, "_POLL", 0.01)
+    monkeypatch.setattr(client_module, "_POLL", 0.01)
     waiting = b'{"queue_running": [], "queue_pending": [[1, "a", {}, {}, []]]}'
     client = serve({"/prompt": QUEUED, "/history": b"{}", "/queue": waiting})
     with pytest.raises(ServerError, match="still in the queue"):

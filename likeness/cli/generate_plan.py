@@ -1,0 +1,246 @@
+"""What `likeness generate` is to draw: the scenes that the options ask for, and the graph of each."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from ..assets import base_name
+from ..errors import LikenessError, ServerError
+from ..files import read_limited
+from ..inject import Insert, Workflow, inject, read_workflow
+from ..inject.saved import is_saved, load_workflow
+from ..inject.workflow import MAX_BYTES
+from ..library import Library
+from ..lora_registry import load_registry
+from ..lora_stack import StackEntry, parse_stacks
+from ..profile import NamedCheckpoint, Profile
+from ..projects import GenerationSettings, Project, load_project, settings_for
+from ..prompt import join
+from ..remote.checks import NodeClasses
+from ..remote.client import QueueClient
+from ..remote.generating import GraphOf
+from ..routes import GENERAL, Route, check_rating, route_of
+from ..scenes.lists import DEFAULTS, load_lists
+from ..scenes.names import numbered, part_of
+from ..scenes.scene import SEEDS, Scene, checked_text, scene_for, seed_for
+from ..scenes.sheet import USUAL as SHEET_SIZE
+from ..scenes.sheet import sheet_of
+from ..scenes.variations import MODES, scenes_of
+from .graphs_scene import Drawing, scene_graph
+
+SHEET = "sheet"
+VARIATIONS = (*MODES, SHEET)
+_NAME_WORDS = 6  # of the prompt, in the names of its pictures
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be drawn."""
+
+    scenes: tuple[Scene, ...]
+    graph_of: GraphOf = field(repr=False)
+    settings: dict[str, Any] = field(default_factory=dict)  # for the manifest
+    notes: tuple[str, ...] = ()
+
+
+def plan_of(arguments: argparse.Namespace, library: Library, slug: str) -> Plan:
+    """LikenessError for options that do not go together, and for names that are not there."""
+    profile = library.get(slug)
+    project = load_project(library, arguments.project) if arguments.project else None
+    check_rating((profile,), arguments.rating)
+    if arguments.workflow:
+        return _injected(arguments, library, profile, project)
+    route = _route(arguments, profile, project)
+    settings = settings_for(project, profile, route.family or "other") if project else None
+    listed = _Listed(arguments.server)
+    checkpoint = route.checkpoint or _only_checkpoint(listed)
+    drawing = _drawing(arguments, slug, checkpoint, route, settings)
+    scenes = _scenes(arguments, library, profile, settings)
+    loras_of = _loras(arguments, library, profile, route.family, settings, listed)
+    for scene in scenes:
+        loras_of(scene.loras)  # a name that is unknown is told before anything is queued
+    about = {"checkpoint": checkpoint, "route": route.as_dict(), "project": project.slug if project else ""}
+    notes = [route.why] if route.why else []
+    return Plan(scenes, lambda scene: scene_graph(drawing, scene, loras_of(scene.loras)), about, tuple(notes))
+
+
+# ---- scenes
+
+
+def _scenes(
+    arguments: argparse.Namespace, library: Library, profile: Profile, settings: GenerationSettings | None
+) -> tuple[Scene, ...]:
+    text = join(settings.style, arguments.prompt) if settings else arguments.prompt
+    negative = join(settings.negative, arguments.negative) if settings else arguments.negative
+    mode, seeds = arguments.variation, SEEDS[int(arguments.same_seed)]
+    words: dict[str, Any] = {"text": text, "negative": negative, "seed": arguments.seed, "seeds": seeds}
+    if mode == SHEET:
+        return sheet_of(profile, arguments.n or SHEET_SIZE, **words)
+    if mode:
+        lists = load_lists(library, arguments.lists) if arguments.lists else DEFAULTS
+        more = {"count": arguments.n, "per_scene": arguments.per_scene, "only": arguments.only}
+        if arguments.vary:
+            more["vary"] = arguments.vary
+        return scenes_of(profile, lists, mode, keep=arguments.keep, **words, **more)
+    text, negative = checked_text(text, "--prompt"), checked_text(negative, "--negative")
+    name = part_of(" ".join(arguments.prompt.split()[:_NAME_WORDS]) or profile.slug)
+    names = [numbered(name, k) for k in range(1, (arguments.n or 1) * arguments.per_scene + 1)]
+    drawn = [seed_for(arguments.seed, each, seeds, k) for k, each in enumerate(names, 1)]
+    return tuple(scene_for(profile, each, s, text, negative) for each, s in zip(names, drawn, strict=True))
+
+
+# ---- checkpoint and LoRAs
+
+
+def _route(arguments: argparse.Namespace, profile: Profile, project: Project | None) -> Route:
+    """An empty one where nobody names a checkpoint."""
+    if arguments.checkpoint:
+        return _by_hand(arguments, profile, project)
+    asked = arguments.route or arguments.rating != GENERAL
+    if asked or (project and project.checkpoint) or profile.checkpoints or (project and project.routes):
+        return route_of(profile, project, arguments.route, arguments.rating)
+    return Route("", _only_family(profile), "")
+
+
+def _by_hand(arguments: argparse.Namespace, profile: Profile, project: Project | None) -> Route:
+    """A checkpoint that somebody has rated asks for what its rating asks for."""
+    file = base_name(arguments.checkpoint).casefold()
+    named: list[NamedCheckpoint] = [*profile.checkpoints.values(), *(project.routes.values() if project else ())]
+    known = [c for c in named if base_name(c.file).casefold() == file]
+    for checkpoint in known:
+        check_rating((profile,), checkpoint.rating)
+    family = known[0].family if known else _only_family(profile)
+    return Route(arguments.checkpoint, family, "")
+
+
+def _only_family(profile: Profile) -> str:
+    return str(next(iter(profile.base))) if len(profile.base) == 1 else ""
+
+
+class _Listed:
+    """What the first server that answers has; it is asked when somebody wants to know."""
+
+    def __init__(self, servers: Sequence[str]) -> None:
+        self._servers = servers
+
+    @cached_property
+    def classes(self) -> NodeClasses:
+        errors = []
+        for server in self._servers:
+            try:
+                return NodeClasses(QueueClient(server).object_info())
+            except ServerError as error:
+                errors.append(str(error))
+        raise ServerError(" ".join(errors))
+
+    @cached_property
+    def loras(self) -> tuple[str, ...]:
+        return self.classes.listed("LoraLoader", "lora_name")
+
+
+def _only_checkpoint(listed: _Listed) -> str:
+    there = listed.classes.listed("CheckpointLoaderSimple", "ckpt_name")
+    if len(there) == 1:
+        return there[0]
+    told = f"the server has {', '.join(there[:8])}{' and more' if len(there) > 8 else ''}" if there else "it has none"
+    raise LikenessError(
+        "No checkpoint is named: give --checkpoint, or name one under [checkpoints] in the character's profile; "
+        f"{told}."
+    )
+
+
+def _loras(
+    arguments: argparse.Namespace,
+    library: Library,
+    profile: Profile,
+    family: str,
+    settings: GenerationSettings | None,
+    listed: _Listed,
+) -> Callable[[str], tuple[StackEntry, ...]]:
+    """The LoRAs of a scene by its own stack: the project's, those of the command line, its own."""
+    shared = [*(settings.loras if settings else ()), arguments.loras]
+    registry = load_registry(library)
+
+    @cache
+    def of(stack: str) -> tuple[StackEntry, ...]:
+        texts = [text for text in (*shared, stack) if text.strip()]
+        if not texts:
+            return ()
+        return without_own(parse_stacks(texts, registry, listed.loras, family), profile)
+
+    return of
+
+
+def without_own(entries: Sequence[StackEntry], profile: Profile) -> tuple[StackEntry, ...]:
+    """Without the character's own LoRAs, which Apply Character puts on."""
+    own = {base_name(version.file).casefold() for base in profile.base.values() for version in base.loras}
+    return tuple(entry for entry in entries if base_name(entry.file).casefold() not in own)
+
+
+def _drawing(
+    arguments: argparse.Namespace, slug: str, checkpoint: str, route: Route, settings: GenerationSettings | None
+) -> Drawing:
+    """What is said on the command line counts before the project, and that before the character's own settings."""
+    numbers: dict[str, Any] = {}
+    if settings:
+        numbers = {k: getattr(settings, k) for k in ("steps", "cfg", "sampler", "scheduler", "width", "height")}
+        numbers["vae"] = settings.vae if route.default else None
+    width, height = arguments.size or (None, None)
+    said = {k: getattr(arguments, k) for k in ("steps", "cfg", "sampler", "scheduler", "vae")}
+    numbers |= {k: v for k, v in {**said, "width": width, "height": height}.items() if v is not None}
+    more = {"adapter": arguments.adapter, "method": arguments.method, "strengths": arguments.preset}
+    return Drawing(slug, checkpoint, **more, **numbers)
+
+
+# ---- somebody's own workflow
+
+
+def _injected(arguments: argparse.Namespace, library: Library, profile: Profile, project: Project | None) -> Plan:
+    """Every scene put into the workflow; without a prompt or a variation its own texts stay."""
+    saved = load_workflow(library, arguments.workflow) if is_saved(library, arguments.workflow) else None
+    path = Path(arguments.workflow)
+    if saved is None and not path.is_file():
+        raise LikenessError(f"There is no workflow {arguments.workflow}, neither a file nor a saved one.")
+    for option in ("checkpoint", "vae", "steps", "cfg", "sampler", "scheduler", "size"):
+        if getattr(arguments, option) is not None:
+            raise LikenessError(f"--{option} goes with our own graph: set it in the workflow.")
+    if arguments.route or arguments.rating != GENERAL:
+        raise LikenessError("--route and --rating choose a checkpoint, but the workflow has its own: leave them out.")
+    workflow = saved.workflow if saved else read_workflow(read_limited(path, MAX_BYTES), arguments.workflow)
+    family = saved.settings.family if saved else _only_family(profile)
+    settings = settings_for(project, profile, family or "other") if project else None
+    listed = _Listed(arguments.server)
+    scenes = _scenes(arguments, library, profile, settings)
+    loras_of = _loras(arguments, library, profile, family, settings, listed)
+    own_words = not (arguments.prompt or arguments.variation or settings)
+    info = listed.classes.info
+
+    def insert_of(scene: Scene) -> Insert:
+        words: dict[str, Any] = {} if own_words else {"prompt": scene.prompt, "negative": scene.negative}
+        words |= {"words": own_words, "seed": scene.seed, "loras": loras_of(scene.loras)}
+        insert = Insert(
+            profile.slug, profile, arguments.how, method=arguments.method, strengths=arguments.preset, **words
+        )
+        return saved.settings.over(insert) if saved else insert
+
+    first = inject(workflow, insert_of(scenes[0]), info)
+    _check_checkpoints(workflow, profile, project)
+    about = {"workflow": arguments.workflow, "how": first.how}
+    return Plan(
+        scenes, lambda scene: inject(workflow, insert_of(scene), info).graph, about, (*first.changes, *first.notes)
+    )
+
+
+def _check_checkpoints(workflow: Workflow, profile: Profile, project: Project | None) -> None:
+    """A checkpoint that is rated somewhere asks for what its rating asks for, in whatever loader it stands."""
+    named = [*profile.checkpoints.values(), *(project.routes.values() if project else ())]
+    rated = {base_name(c.file).casefold(): c.rating for c in named if c.rating != GENERAL}
+    for node in workflow.nodes.values():
+        for value in node.inputs.values():
+            if isinstance(value, str) and (rating := rated.get(base_name(value).casefold())):
+                check_rating((profile,), rating)

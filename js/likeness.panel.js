@@ -16,6 +16,7 @@ class Panel {
   constructor(container) {
     this.main = el("div", { class: "likeness-main" });
     this.status = el("div", { class: "likeness-status", role: "status", "aria-live": "polite" });
+    container.style.height = "100%"; // ComfyUI gives it none, and the list scrolls by itself
     container.replaceChildren(root("panel", {}, this.main, this.status));
     this.listeners = [
       ["likeness.progress", (event) => this.progressed(event.detail)],

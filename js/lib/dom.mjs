@@ -13,10 +13,11 @@ export function el(tag, attributes = {}, ...children) {
   return made;
 }
 
-/** The root of a part of ours: a stylesheet of our own, so that nothing is put into the page's head. */
-export function root(name, attributes = {}, ...children) {
-  const sheet = el("link", { rel: "stylesheet", href: new URL("../likeness.css", import.meta.url).href });
-  return el("div", { class: `likeness likeness-${name}`, ...attributes }, sheet, ...children);
+/** The root of a part of ours: stylesheets of our own, so that nothing is put into the page's head. `sheet`: one more. */
+export function root(name, { sheet, ...attributes } = {}, ...children) {
+  const files = ["likeness.css", ...(sheet ? [sheet] : [])];
+  const sheets = files.map((file) => el("link", { rel: "stylesheet", href: new URL(`../${file}`, import.meta.url).href }));
+  return el("div", { class: `likeness likeness-${name}`, ...attributes }, sheets, ...children);
 }
 
 export function button(text, run, attributes = {}) {

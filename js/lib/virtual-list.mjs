@@ -18,6 +18,7 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
   let turn = 0;
   let drawn = new Map();
   let active = 0; // the row that Tab reaches
+  let wanted = -1; // the row that gets the focus as soon as it is there
 
   async function ask(page) {
     if (asked.has(page)) return;
@@ -37,6 +38,7 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
     sizer.style.height = `${total * height}px`;
     if (total === 0) sizer.replaceChildren(empty());
     else update();
+    if (page + 1 < total / PAGE) ask(page + 1); // so that scrolling waits for nothing
   }
 
   const row = (index) => pages.get(Math.floor(index / PAGE))?.[index % PAGE];
@@ -55,6 +57,10 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
       if (!values) ask(Math.floor(index / PAGE));
       else if (!drawn.has(index)) place(index, values);
     }
+    const target = drawn.get(wanted);
+    if (!target) return;
+    wanted = -1;
+    (target.querySelector("button") ?? target).focus({ preventScroll: true });
   }
 
   function place(index, values) {
@@ -76,9 +82,9 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
     const top = active * height;
     if (top < view.scrollTop) view.scrollTop = top;
     if (top + height > view.scrollTop + view.clientHeight) view.scrollTop = top + height - view.clientHeight;
-    update();
+    wanted = active;
     for (const [at, element] of drawn) (element.querySelector("button") ?? element).tabIndex = at === active ? 0 : -1;
-    (drawn.get(active)?.querySelector("button") ?? drawn.get(active))?.focus({ preventScroll: true });
+    update();
   }
 
   view.addEventListener("scroll", update, { passive: true });

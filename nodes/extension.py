@@ -7,24 +7,32 @@ from comfy_api.latest import ComfyExtension, io
 from . import host
 from .apply_character import ApplyCharacter
 from .apply_characters import ApplyCharacters
+from .base_proposals import BaseProposals
 from .best_of_n import BestOfN, BestOfNStep
 from .blend_characters import BlendCharacters
 from .build_training_set import BuildTrainingSet
 from .calibrate_character import CalibrateCharacter
 from .character_prompt import CharacterPrompt
 from .character_sampling import CharacterSampling
+from .character_sheet import CharacterSheet
+from .character_variations import CharacterVariations
 from .compare_versions import CompareVersions
 from .compile_identity import CompileIdentity
 from .consistency_report import ConsistencyReport
 from .create_character import CreateCharacter
+from .detail_face import DetailFace
 from .face_embedding import LoadFaceEmbedding, SaveFaceEmbedding
+from .face_mask import FaceMask
 from .faceid_options import FaceIDOptionsNode
 from .gate import LikenessGate
 from .load_character import LoadCharacter
+from .load_project import LoadProject
 from .load_training_set import LoadTrainingSet
+from .lora_stack import LoraStack
 from .pick_best import PickBest
 from .place_character import PlaceCharacter
 from .register_lora import RegisterLora
+from .save_scene import SaveScene
 from .score_likeness import ScoreLikeness
 from .seed import Seed
 from .sweep_values import SweepValues
@@ -33,6 +41,7 @@ from .tune_strengths import SweepRender, SweepRound, TuneStrengths
 NODES: list[type[io.ComfyNode]] = [
     CreateCharacter,
     LoadCharacter,
+    LoadProject,
     LoadFaceEmbedding,
     BlendCharacters,
     SaveFaceEmbedding,
@@ -42,7 +51,14 @@ NODES: list[type[io.ComfyNode]] = [
     PlaceCharacter,
     ApplyCharacters,
     CharacterPrompt,
+    LoraStack,
+    CharacterVariations,
+    CharacterSheet,
+    BaseProposals,
     CharacterSampling,
+    SaveScene,
+    DetailFace,
+    FaceMask,
     CalibrateCharacter,
     ScoreLikeness,
     ConsistencyReport,

@@ -210,6 +210,50 @@ INTERFACE = {
         ],
         ["sheet", "report", "plan", "count", "training_set"],
     ),
+    "LikenessLoadProject": (
+        ["project", "character", "cast", "purpose", "rating"],
+        [
+            *("MODEL", "CLIP", "VAE", "style", "negative", "steps", "cfg", "sampler_name", "scheduler", "width"),
+            *("height", "denoise", "upscale", "report"),
+        ],
+    ),
+    "LikenessLoRAStack": (
+        ["model", "stack", "clip", "character", "prompt"],
+        ["MODEL", "CLIP", "prompt_out", "report"],
+    ),
+    "LikenessCharacterVariations": (
+        [
+            *("character", "mode", "outfit", "background", "pose", "expression", "camera", "light", "text"),
+            *("negative", "seed", "seeds", "per_scene", "count", "only", "vary", "keep", "saved_lists", "save_as"),
+            *("if_exists", "skip_existing", "most", "filename_prefix"),
+        ],
+        ["prompt", "negative_text", "seed_out", "name", "scene", "loras", "report"],
+    ),
+    "LikenessCharacterSheet": (
+        [
+            *("character", "pictures", "framing", "text", "negative", "seed", "seeds", "outfits", "backgrounds"),
+            "plan",
+        ],
+        ["prompt", "negative_text", "seed_out", "name", "scene", "loras", "report"],
+    ),
+    "LikenessBaseProposals": (
+        ["description", "count", "text", "negative", "seed", "seeds", "frame"],
+        ["prompt", "negative_text", "seed_out", "name", "scene", "loras", "report"],
+    ),
+    "LikenessSaveScene": (["images", "scene", "filename_prefix"], ["images_out", "files"]),
+    "LikenessDetailFace": (
+        [
+            *("images", "model", "vae", "positive", "negative", "character", "seed", "steps", "cfg"),
+            *("sampler_name", "scheduler", "denoise", "faces", "tolerance", "crop_factor", "working_size"),
+            *("upscale_limit", "feather", "face_model", "threshold", "second_face_model", "look_model"),
+            *("drawn_faces", "provider", "backend"),
+        ],
+        ["refined", "mask", "SCORES", "BEFORE", "report"],
+    ),
+    "LikenessFaceMask": (
+        ["images", "character", "part", "faces", "grow", "feather", "edit", "face_model", "provider", "backend"],
+        ["mask", "rest", "report"],
+    ),
     "LikenessLoadTrainingSet": (
         ["training_set", "first", "most"],
         ["images", "captions", "trigger", "steps", "count", "path"],

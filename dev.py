@@ -4,6 +4,8 @@
     python dev.py test     all tests that need neither a GPU nor a browser
     python dev.py soak     the long-running figures of SECURITY.md
     python dev.py editor   the example graphs in a real browser (needs chromium and node)
+    python dev.py panel    every action of the Characters panel in a real browser, with 1,000 characters
+    python dev.py widgets  the pickers, bars and sheets on nodes in a real browser
     python dev.py lint     formatter and linter
     python dev.py likeness ...   the command line
 
@@ -99,7 +101,7 @@ def run(command: list[object], **extra: object) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    if not arguments or arguments[0] not in ("demo", "test", "soak", "editor", "lint", "likeness"):
+    if not arguments or arguments[0] not in ("demo", "test", "soak", "editor", "panel", "widgets", "lint", "likeness"):
         print(__doc__)
         return 2
     command, rest = arguments[0], arguments[1:]
@@ -110,6 +112,8 @@ def main(arguments: list[str]) -> int:
         "test": ["-m", "pytest", "-m", "not soak", "-n", "2", "--dist", "loadgroup", *rest],
         "soak": ["-m", "pytest", "-m", "soak", "--timeout", "3600", *rest],
         "editor": [ROOT / "tools" / "check_editor.py", *rest],
+        "panel": [ROOT / "tools" / "check_panel.py", *rest],
+        "widgets": [ROOT / "tools" / "check_widgets.py", *rest],
         "lint": ["-m", "ruff", "check", ROOT, *rest],
     }
     variables = {**os.environ, **({"COMFYUI_PATH": str(comfy)} if comfy else {})}

@@ -78,7 +78,7 @@ def test_the_archive_holds_only_what_is_meant_to_ship() -> None:
         "__init__.py",
         "nodes/extension.py",
         "requirements.txt",
-        "example_workflows/2 Portrait from cached identity.json",
+        "example_workflows/02 Portrait from cached identity.json",
     } <= set(names)
     assert not any(n.startswith("likeness/cli/") for n in names)
 
@@ -128,7 +128,7 @@ def test_only_notes_hold_prose_in_the_example_graphs() -> None:
         assert [n["type"] for n in others if "##" in json.dumps(n)] == []
 
 
-@pytest.mark.parametrize("number", ["8", "9"])
+@pytest.mark.parametrize("number", ["08", "09"])
 def test_a_graph_that_compares_or_trains_does_not_change_its_seeds_by_itself(number: str) -> None:
     (path,) = (ROOT / "example_workflows").glob(f"{number} *.json")
     text = path.read_text(encoding="utf-8")

@@ -10,10 +10,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import thumbnails
 from PIL import Image
 
 from likeness import images
-from likeness.cli import graphs
+from likeness.cli import graphs, graphs_models, graphs_pictures, graphs_scenes
 from likeness.cli.graphs_score import best_of_n
 from likeness.cli.graphs_train import compare_shown, train_lora, training_set
 from likeness.cli.graphs_tune import SHOWN, tune
@@ -37,6 +38,18 @@ GRAPHS = {
     "training_set": training_set(),
     "train_lora": train_lora(),
     "compare_versions": compare_shown(),
+    "quick_faceid": graphs_pictures.quick_faceid(),
+    **{name: graphs_scenes.varied(name) for name in graphs_scenes.VARIATIONS},
+    **{f"controlnet_{kind}": graphs_pictures.controlnet(kind) for kind in graphs_pictures.CONTROLS},
+    "base_images": graphs_scenes.base_images(),
+    "base_to_character": graphs_scenes.base_to_character(),
+    "character_sheet": graphs_scenes.character_sheet(),
+    "score_gate": graphs_pictures.score_gate(),
+    "upscale": graphs_pictures.upscale(),
+    "inpaint": graphs_pictures.inpaint(),
+    "sdxl": graphs_models.sdxl(),
+    "flux2": graphs_models.flux2(),
+    "wan_video": graphs_models.wan_video(),
 }
 SIZE = 400  # px, square
 
@@ -84,15 +97,15 @@ def write_thumbnails(folder: Path) -> None:
     other = images.read(SAMPLE / "pictures" / "tomas_reed.png")
     pair = np.hstack([picture[:, quarter:-quarter] for picture in (references[0], other)])
     titles = (
-        "1 Create a character",
-        "2 Portrait from cached identity",
-        "3 LoRA and FaceID with score",
-        "4 Two characters in one picture",
-        "5 Best of N seeds",
-        "6 Tune the strengths",
-        "7 Photos to a training set",
-        "8 Train and register a LoRA",
-        "9 Compare two versions",
+        "01 Create a character",
+        "02 Portrait from cached identity",
+        "03 LoRA and FaceID with score",
+        "04 Two characters in one picture",
+        "05 Best of N seeds",
+        "06 Tune the strengths",
+        "07 Photos to a training set",
+        "08 Train and register a LoRA",
+        "09 Compare two versions",
     )
     tried = np.vstack([np.hstack([references[1], other]), np.hstack([other, scored])])
     crops = [np.asarray(Image.fromarray(p).crop((64, 32, 448, 416))) for p in (*references[:4], smile)]
@@ -101,7 +114,8 @@ def write_thumbnails(folder: Path) -> None:
         *(sheet, references[0], scored, pair, tried, _square(_sample_heat_map())),
         *(small, smile, _square(np.hstack([references[0], smile]))),
     )
-    for title, picture in zip(titles, pictures, strict=True):
+    drawn = {**dict(zip(titles, pictures, strict=True)), **thumbnails.pictures()}
+    for title, picture in drawn.items():
         small = Image.fromarray(picture).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
         small.save(folder / f"{title}.jpg", "JPEG", quality=85, optimize=True)
 

@@ -16,7 +16,35 @@ import { createRequire } from 'node:module'
 
 const [command, ...rest] = process.argv.slice(2)
 const options = Object.fromEntries(rest.map((word, i) => [word, rest[i + 1]]).filter(([word]) => word.startsWith('--')))
-const TITLES = { create_character: '1 Create a character', portrait: '2 Portrait from cached identity', lora_faceid_score: '3 LoRA and FaceID with score', two_characters: '4 Two characters in one picture', best_of_n: '5 Best of N seeds', tune_strengths: '6 Tune the strengths', training_set: '7 Photos to a training set', train_lora: '8 Train and register a LoRA', compare_versions: '9 Compare two versions' }
+const TITLES = {
+  create_character: '01 Create a character',
+  portrait: '02 Portrait from cached identity',
+  lora_faceid_score: '03 LoRA and FaceID with score',
+  two_characters: '04 Two characters in one picture',
+  best_of_n: '05 Best of N seeds',
+  tune_strengths: '06 Tune the strengths',
+  training_set: '07 Photos to a training set',
+  train_lora: '08 Train and register a LoRA',
+  compare_versions: '09 Compare two versions',
+  quick_faceid: '10 Quick FaceID test',
+  outfits: '11 Outfits',
+  backgrounds: '12 Backgrounds',
+  controlnet_pose: '13 Pose with ControlNet',
+  controlnet_depth: '14 Depth with ControlNet',
+  controlnet_canny: '15 Canny with ControlNet',
+  controlnet_segmentation: '16 Segmentation with ControlNet',
+  controlnet_normal: '17 Normals with ControlNet',
+  expressions: '18 Expressions',
+  base_images: '19 Base images from a description',
+  base_to_character: '20 Base image to character',
+  character_sheet: '21 Character sheet',
+  score_gate: '22 Score and gate',
+  upscale: '23 Upscale with the face kept',
+  inpaint: '24 Edit a part with the face kept',
+  sdxl: '25 SDXL',
+  flux2: '26 Flux.2 without FaceID',
+  wan_video: '27 Video with Wan',
+}
 const SETTINGS = { 'Comfy.TutorialCompleted': true, 'Comfy.Minimap.Visible': false, 'Comfy.Workflow.ShowMissingModelsWarning': false }
 // What every offline ComfyUI prints.
 const NOISE = /ERR_NAME_NOT_RESOLVED|ERR_INTERNET_DISCONNECTED|ERR_FAILED|ERR_BLOCKED_BY_CLIENT|ERR_ABORTED|status of 404|legacy queue|open_maskeditor|graph accessed before initialization/
@@ -54,8 +82,8 @@ async function openEditor(nodes2) {
 // Runs in the page: place nodes in columns by their distance from the inputs, and say in a note what files are wanted.
 function arrange([title, note]) {
   const graph = window.app.rootGraph ?? window.app.graph
-  // A second run of these must not draw other seeds on one side, nor train once more.
-  for (const node of /^[89] /.test(title) ? graph.nodes : [])
+  // A second run of these must not draw other seeds on one side, nor train once more, nor make other scenes.
+  for (const node of /^(0[89]|1[128]|19|2[0134]) /.test(title) ? graph.nodes : [])
     for (const widget of node.widgets ?? []) if (widget.name === 'control_after_generate') widget.value = 'fixed'
   const depth = new Map()
   const column = (node) => {
@@ -65,9 +93,18 @@ function arrange([title, note]) {
     }
     return depth.get(node)
   }
+  const inOneRow = parseInt(title) > 9
+  graph.nodes.forEach(column)
+  // What has no inputs stands before the first node that wants it, so that links stay short.
+  for (const node of inOneRow ? graph.nodes : []) {
+    if (node.inputs.some((_, slot) => node.getInputNode(slot))) continue
+    const wanting = graph.nodes.filter((other) => other.inputs.some((_, slot) => other.getInputNode(slot) === node))
+    if (wanting.length) depth.set(node, Math.min(...wanting.map(column)) - 1)
+  }
   const columns = []
   for (const node of graph.nodes) (columns[column(node)] ??= []).push(node)
-  const filled = columns.filter(Boolean), perRow = Math.ceil(filled.length / 2) > 2 ? Math.ceil(filled.length / 2) : filled.length
+  const filled = columns.filter(Boolean), half = Math.ceil(filled.length / 2)
+  const perRow = half > 2 && !inOneRow ? half : filled.length
   let top = 80
   for (let first = 0; first < filled.length; first += perRow) {
     let x = 40, bottom = top
@@ -78,7 +115,7 @@ function arrange([title, note]) {
         const size = [Math.max(least[0], 320), Math.max(least[1], /^(Load|Save|Preview)Image$/.test(node.type) ? 320 : 0)]
         node.setSize(size)
         node.pos = [x, y]
-        y += size[1] + 80
+        y += size[1] + (inOneRow ? 120 : 80)
         width = Math.max(width, size[0])
       }
       x += width + 80
@@ -89,8 +126,10 @@ function arrange([title, note]) {
   const text = window.LiteGraph.createNode('MarkdownNote')
   graph.add(text)
   text.title = title
-  text.pos = [40, -320]
-  text.setSize([900, 330])
+  const lines = note.split('\n').reduce((sum, line) => sum + Math.max(1, Math.ceil(line.length / 120)), 0)
+  const height = inOneRow ? 60 + 22 * lines : 330
+  text.pos = [40, inOneRow ? 10 - height : -320]
+  text.setSize([900, height])
   text.widgets[0].value = note
   window.app.canvas.setDirty(true, true)
 }

@@ -5,7 +5,7 @@ import { app } from "../../../scripts/app.js";
 import { t } from "./words.mjs";
 
 const NODE = "LikenessLoadCharacter";
-const EXAMPLE = "2 Portrait from cached identity";
+const EXAMPLE = "02 Portrait from cached identity";
 
 /** Adds a Load Character node for the character in the middle of what is seen. */
 export async function useInGraph(panel, slug) {

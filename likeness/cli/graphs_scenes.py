@@ -62,6 +62,7 @@ def varied(name: str, files: Files = _FILES, seed: int = 1, overrides: Overrides
     """One picture for every entry of a list, with the LoRAs that come with it; saved by name, scored together."""
     what, g = VARIATIONS[name], Graph()
     checkpoint, character = checkpoint_of(g, files), loaded(g, files)
+    put = applied(g, [checkpoint, 0], [checkpoint, 1], character, files, **what.strengths)
     scenes = g.add(
         "LikenessCharacterVariations",
         "Character Variations",
@@ -84,7 +85,6 @@ def varied(name: str, files: Files = _FILES, seed: int = 1, overrides: Overrides
         most=0,
         filename_prefix="likeness/scenes",
     )
-    put = applied(g, [checkpoint, 0], [checkpoint, 1], character, files, **what.strengths)
     dressed = g.add(
         "LikenessLoRAStack",
         "LoRA Stack",
@@ -107,6 +107,7 @@ def character_sheet(
     """The character from all sides by its face alone, scored, and planned as a training set."""
     g = Graph()
     checkpoint, character = checkpoint_of(g, files), loaded(g, files)
+    put = applied(g, [checkpoint, 0], [checkpoint, 1], character, files, method="faceid_only")
     scenes = g.add(
         "LikenessCharacterSheet",
         "Character Sheet",
@@ -120,7 +121,6 @@ def character_sheet(
         outfits="\n".join(OUTFITS),
         backgrounds="\n".join(BACKGROUNDS),
     )
-    put = applied(g, [checkpoint, 0], [checkpoint, 1], character, files, method="faceid_only")
     positive, negative = encoded(g, [put, 1], [scenes, 0], [scenes, 1])
     drawing = Drawn(g, character, [put, 0], positive, negative, [checkpoint, 2], "faceid_only")
     kept = _kept(drawing, settings_of(drawing, files), scenes, overrides)

@@ -18,6 +18,13 @@ from .conftest import ROOT, Running
 API_GRAPHS = ROOT / "api_graphs"
 STANDIN = {"sd15": "standin_sd15.ckpt", "sdxl": "standin_sdxl.ckpt"}
 
+# In test_graphs_scenes.
+SCENE_GRAPHS = {
+    *("quick_faceid", "outfits", "backgrounds", "expressions", "base_images", "base_to_character", "character_sheet"),
+    *("score_gate", "upscale", "inpaint", "sdxl", "flux2", "wan_video"),
+    *(f"controlnet_{kind}" for kind in ("pose", "depth", "canny", "segmentation", "normal")),
+}
+
 
 def graph(name: str, family: str = "sd15", **changes: Any) -> ApiGraph:
     """A shipped graph with the stand-ins' names, small and quick; `changes` are "<class>.<input>" = value."""
@@ -76,6 +83,7 @@ def test_every_api_graph_file_is_tested_here() -> None:
     tested = {"create_character", "portrait", "lora_faceid_score"}
     elsewhere = {"two_characters", "best_of_n", "tune_strengths"}  # in test_two_characters, test_best_of_n, test_tune
     elsewhere |= {"training_set", "train_lora", "compare_versions"}  # in test_loop
+    elsewhere |= SCENE_GRAPHS
     assert {p.stem for p in API_GRAPHS.glob("*.json")} == tested | elsewhere
 
 

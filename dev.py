@@ -6,6 +6,7 @@
     python dev.py editor   the example graphs in a real browser (needs chromium and node)
     python dev.py panel    every action of the Characters panel in a real browser, with 1,000 characters
     python dev.py widgets  the pickers, bars and sheets on nodes in a real browser
+    python dev.py packaging  the archive, an install by ComfyUI-Manager, and what an earlier version left
     python dev.py lint     formatter and linter
     python dev.py likeness ...   the command line
 
@@ -101,7 +102,7 @@ def run(command: list[object], **extra: object) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    if not arguments or arguments[0] not in ("demo", "test", "soak", "editor", "panel", "widgets", "lint", "likeness"):
+    if not arguments or arguments[0] not in ("demo", "test", "soak", "editor", "panel", "widgets", "packaging", "lint", "likeness"):
         print(__doc__)
         return 2
     command, rest = arguments[0], arguments[1:]
@@ -109,8 +110,9 @@ def main(arguments: list[str]) -> int:
     commands: dict[str, list[object]] = {
         "demo": ["-m", "likeness", "demo", *rest],
         "likeness": ["-m", "likeness", *rest],
-        "test": ["-m", "pytest", "-m", "not soak", "-n", "2", "--dist", "loadgroup", *rest],
+        "test": ["-m", "pytest", "-m", "not soak and not packaging", "-n", "2", "--dist", "loadgroup", *rest],
         "soak": ["-m", "pytest", "-m", "soak", "--timeout", "3600", *rest],
+        "packaging": ["-m", "pytest", "-m", "packaging", "--timeout", "1800", *rest],
         "editor": [ROOT / "tools" / "check_editor.py", *rest],
         "panel": [ROOT / "tools" / "check_panel.py", *rest],
         "widgets": [ROOT / "tools" / "check_widgets.py", *rest],

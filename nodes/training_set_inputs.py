@@ -19,7 +19,7 @@ UNSURE = ("leave out", "take")
 
 def inputs() -> list[io.Input]:
     """All inputs of Build Training Set."""
-    return [*_pictures(), *_set(), *_advanced(), *_words(), *(i for i in judge_inputs())]
+    return [*_pictures(), *_set(), *_advanced(), *judge_inputs(), *_words()]  # new ones last: values go by place
 
 
 def _pictures() -> list[io.Input]:

@@ -204,9 +204,9 @@ INTERFACE = {
         [
             *("character", "name", "dry_run", "images", "masks", "captions", "folder", "family", "side", "steps"),
             *("shows", "unsure", "caption_from", "group_by", "batch_size", "repeats", "upscale", "alpha", "choices"),
-            *("rules", "overwrite", "style_model", "rank", "trigger", "class_word", "target", "tagger"),
-            *("regular_folder", "face_model", "threshold", "second_face_model", "look_model"),
-            *("drawn_faces", "provider", "backend"),
+            *("rules", "overwrite", "style_model", "face_model", "threshold", "second_face_model", "look_model"),
+            *("drawn_faces", "provider", "backend", "rank", "trigger", "class_word", "target", "tagger"),
+            "regular_folder",
         ],
         ["sheet", "report", "plan", "count", "training_set"],
     ),

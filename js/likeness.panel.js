@@ -22,6 +22,7 @@ class Panel {
       ["likeness.progress", (event) => this.progressed(event.detail)],
       ["likeness.changed", () => this.changed()],
       ["execution_success", () => this.changed()],
+      ["reconnected", () => this.changed()],
     ];
     for (const [name, run] of this.listeners) api.addEventListener(name, run);
     this.list();
@@ -41,6 +42,7 @@ class Panel {
   }
 
   show(page) {
+    if (this.gone) return page.destroy?.(); // an action has ended after the tab was closed
     this.page?.destroy?.();
     this.page = page;
     this.main.replaceChildren(page.element);
@@ -53,7 +55,10 @@ class Panel {
 
   /** Runs an action of the user's: its sentence below, or what went wrong, and never two at once. */
   async run(text, action) {
-    if (this.busy) return undefined;
+    if (this.busy) {
+      this.told("warn", t("Another action is still running: wait until it ends."));
+      return undefined;
+    }
     this.busy = true;
     this.main.setAttribute("aria-busy", "true");
     this.say(text);
@@ -86,6 +91,7 @@ class Panel {
   }
 
   destroy() {
+    this.gone = true;
     clearTimeout(this.later);
     this.page?.destroy?.();
     for (const [name, run] of this.listeners) api.removeEventListener(name, run);

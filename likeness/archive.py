@@ -44,7 +44,7 @@ def export_zip(library: Library, slug: str) -> bytes:
     """The character's folder as zip bytes: profile, references, faces and compiled identities."""
     with library.lock(slug):
         profile, folder = library.get(slug), library.folder(slug)
-        files = sorted(p for name in FOLDERS for p in (folder / name).rglob("*") if _belongs(p, folder))
+        files = sorted(p for name in FOLDERS for p in (folder / name).rglob("*") if belongs(p, folder))
         out = io.BytesIO()
         with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
             archive.writestr(zipfile.ZipInfo(f"{slug}/{PROFILE}", _EPOCH), emit(profile))
@@ -54,7 +54,7 @@ def export_zip(library: Library, slug: str) -> bytes:
     return out.getvalue()
 
 
-def _belongs(path: Path, folder: Path) -> bool:
+def belongs(path: Path, folder: Path) -> bool:
     """True for a file that an import would take back: no link, no stray temporary file, no `.DS_Store`."""
     try:
         return inside(folder, path.relative_to(folder).as_posix()) == path and path.is_file()

@@ -109,10 +109,9 @@ def leave_one_out(references: Sequence[ReferenceFace]) -> list[float]:
     used = [r for r in references if r.weight > 0]
     if len(used) < 2:
         return []
-    scores = []
+    scores, normed, weights = [], [r.face.normed for r in used], [r.weight for r in used]
     for i, r in enumerate(used):
-        others = [*used[:i], *used[i + 1 :]]
-        centroid = weighted_mean([o.face.normed for o in others], [o.weight for o in others])
+        centroid = weighted_mean([*normed[:i], *normed[i + 1 :]], [*weights[:i], *weights[i + 1 :]])
         scores.append(cosine(r.face.embedding, centroid))
     return scores
 

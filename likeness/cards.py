@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .calibration import band_of, leave_one_out
-from .character import FACES, IDENTITY, Character, lost_references, open_character
+from .character import FACES, IDENTITY, Character, faces_path, lost_references, open_character
 from .dataset.balance import balance_of
 from .dataset.set_folder import read_set_quietly
 from .dataset.sources import SET_FILE
@@ -58,9 +58,16 @@ class Cards:
 
     def of(self, library: Library) -> list[Card]:
         """All of them, by name."""
-        places = {slug: library.folder(slug) for slug in library.slugs()}
-        found = [self._card(library, slug, folder) for slug, folder in places.items()]
-        for gone in set(self._known) - set(places.values()):
+        found, places = [], set()
+        for slug in library.slugs():
+            try:
+                folder = library.folder(slug)
+            except LikenessError as error:  # one folder that is a link to elsewhere hides no other character
+                found.append(Card(slug, slug, error=str(error)))
+                continue
+            places.add(folder)
+            found.append(self._card(library, slug, folder))
+        for gone in set(self._known) - places:
             del self._known[gone]
         return sorted(found, key=lambda c: (c.name.casefold(), c.slug))
 
@@ -89,7 +96,7 @@ def _read_card(library: Library, slug: str, folder: Path) -> Card:
         profile = library.get(slug)
     except LikenessError as error:
         return Card(slug, slug, error=str(error))
-    embedded = any((folder / FACES).glob(_STORED))
+    embedded = _has_faces(folder, profile.face_model)
     bases: Mapping[str, BaseSettings] = profile.base  # type: ignore[assignment]
     return Card(
         slug=slug,
@@ -105,6 +112,14 @@ def _read_card(library: Library, slug: str, folder: Path) -> Card:
         adult=profile.adult,
         thumbnail=picture_tag(folder, profile, main_reference(profile)),
     )
+
+
+def _has_faces(folder: Path, pack: str) -> bool:
+    """Whether faces are stored under the profile's face model, under any where it names none."""
+    try:
+        return faces_path(folder, pack).is_file() if pack else any((folder / FACES).glob(_STORED))
+    except LikenessError:
+        return False
 
 
 def method_of(base: BaseSettings, has_face: bool) -> str:
@@ -139,6 +154,15 @@ def picture_tag(folder: Path, profile: Profile, index: int) -> str:
     return hashlib.sha256(f"{path.name}\0{about.st_size}\0{about.st_mtime_ns}".encode()).hexdigest()[:16]
 
 
+def faces_tag(folder: Path) -> str:
+    """16 hex digits that change with the stored faces; "" where there are none."""
+    try:
+        about = (folder / FACES).stat()  # every write replaces a file in it
+    except OSError:
+        return ""
+    return hashlib.sha256(str(about.st_mtime_ns).encode()).hexdigest()[:16]
+
+
 def reference_path(folder: Path, profile: Profile, index: int) -> Path:
     """The picture of a reference, 0-based. LibraryError where the profile has none of that number."""
     if not 0 <= index < len(profile.references):
@@ -159,6 +183,8 @@ def details(library: Library, slug: str, sets: Path | None = None) -> dict[str, 
     count = len(profile.references)
     return {
         **card.as_dict(),
+        "embedded": character.has_identity,
+        "methods": {family: method_of(base, character.has_identity) for family, base in profile.base.items()},
         "description": profile.description,
         "negative": profile.negative,
         "notes": profile.notes,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_NODES = 5000
+MAX_COMPARED = 20_000  # names that are looked at for a near one, about 2 s; the graph may come from anywhere
 # Input of ComfyUI's own loaders, and of ours -> folder below models/
 _FOLDERS = {
     "ckpt_name": "checkpoints",
@@ -93,13 +94,16 @@ def needs_of(graph: Mapping[str, Any], listed: Callable[[str], list[str]]) -> tu
     What is no graph gives ().
     """
     known: dict[str, list[str]] = {}
-    found = []
+    remedies: dict[tuple[str, str], str] = {}
+    found, left = [], MAX_COMPARED
     for node, title, name, value, folder in _named(graph):
-        files = known.setdefault(folder, listed(folder))
+        files = known[folder] if folder in known else known.setdefault(folder, listed(folder))
         there = value in files or value.replace("\\", "/") in files
-        found.append(
-            Need(node, title, name, value, folder, there, "" if there else _remedy(value, folder, files), _from(value))
-        )
+        if not there and (folder, value) not in remedies:
+            left -= len(files)
+            remedies[folder, value] = _remedy(value, folder, files, near=left >= 0)
+        remedy = "" if there else remedies[folder, value]
+        found.append(Need(node, title, name, value, folder, there, remedy, _from(value)))
     return tuple(sorted(found, key=lambda n: n.there))
 
 
@@ -107,13 +111,17 @@ def _named(graph: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str]]
     """(node id, title, input, value, folder) of each input that names a model file."""
     for node_id, node in list(graph.items())[:MAX_NODES]:
         inputs = node.get("inputs") if isinstance(node, dict) else None
-        kind = str(node.get("class_type", "")) if isinstance(node, dict) else ""
+        kind = _text(node.get("class_type")) if isinstance(node, dict) else ""
         meta = node.get("_meta") if isinstance(node, dict) else None
-        title = str(meta.get("title") or kind)[:200] if isinstance(meta, dict) else kind
+        title = _text(meta.get("title")) or kind if isinstance(meta, dict) else kind
         for name, value in inputs.items() if isinstance(inputs, dict) else ():
             folder = folder_of(kind, str(name))
             if folder and isinstance(value, str) and value not in _NOT_FILES:
                 yield str(node_id), title, str(name), value[:400], folder
+
+
+def _text(value: object) -> str:
+    return value[:200] if isinstance(value, str) else ""
 
 
 def folder_of(kind: str, name: str) -> str:
@@ -127,15 +135,22 @@ def folder_of(kind: str, name: str) -> str:
     return "" if own and not kind.startswith(_OURS) else _FOLDERS.get(name, "")
 
 
-def _remedy(file: str, folder: str, files: list[str]) -> str:
-    near = difflib.get_close_matches(file.rsplit("/", 1)[-1].casefold(), [f.casefold() for f in files], 1, 0.6)
-    other = next((f for f in files if near and f.casefold() == near[0]), "")
+def _remedy(file: str, folder: str, files: list[str], near: bool = True) -> str:
+    """What to do. `near`: look for a file of nearly that name; one of the same name in another folder always is."""
+    other = next((f for f in files if _base(f) == _base(file)), "")
+    if near and not other:
+        close = difflib.get_close_matches(_base(file), [_base(f) for f in files], 1, 0.6)
+        other = next((f for f in files if close and _base(f) == close[0]), "")
     choose = (
         f"choose {other}, which is there, or put" if other else "choose one that is there, or put" if files else "put"
     )
     return f"{choose[:1].upper()}{choose[1:]} {file} into models/{folder} and press R."
 
 
+def _base(file: str) -> str:
+    """Its name without folders, for comparing."""
+    return file.replace("\\", "/").rsplit("/", 1)[-1].casefold()
+
+
 def _from(file: str) -> Download | None:
-    name = file.replace("\\", "/").rsplit("/", 1)[-1].casefold()
-    return next((download for begin, download in _KNOWN if name.startswith(begin)), None)
+    return next((download for begin, download in _KNOWN if _base(file).startswith(begin)), None)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import LikenessError
-from .files import atomic_write, read_limited
+from .files import atomic_write, locked, read_limited
 from .profile import Line
 
 log = logging.getLogger(__name__)
@@ -40,11 +40,15 @@ def read_settings(path: Path) -> Settings:
 
 
 def change_settings(path: Path, values: dict[str, Any]) -> Settings:
-    """Write the named fields and keep the others. LikenessError names the field that is wrong."""
-    try:
-        made = Settings.model_validate({**read_settings(path).model_dump(), **values})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise LikenessError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
-    atomic_write(path, (json.dumps(made.model_dump(), indent=1) + "\n").encode())
+    """Write the named fields and keep the others, also those that another program writes now.
+
+    LikenessError names the field that is wrong.
+    """
+    with locked(path.with_suffix(".lock")):
+        try:
+            made = Settings.model_validate({**read_settings(path).model_dump(), **values})
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise LikenessError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        atomic_write(path, (json.dumps(made.model_dump(), indent=1) + "\n").encode())
     return made

@@ -10,11 +10,11 @@ from pydantic import Field, StringConstraints
 
 from ..likeness import images
 from ..likeness.archive import export_zip, import_zip
-from ..likeness.calibration import calibrate, report, rivals_of, save_calibration
+from ..likeness.calibration import calibrate, drawn_note, report, rivals_of, save_calibration
 from ..likeness.character import open_character, with_encoder
 from ..likeness.create import NamedImage, add_references, create_character, draft
-from ..likeness.errors import LikenessError
-from ..likeness.files import atomic_write
+from ..likeness.errors import LibraryError, LikenessError
+from ..likeness.files import atomic_write, delete_file
 from ..likeness.lora_versions import activate
 from ..likeness.paths import contained
 from ..likeness.removal import delete_for_good, drop_crops, duplicate, remove_reference
@@ -23,6 +23,7 @@ from .asked import Answer, Asked, Body
 from .backend import Backend
 
 MOST_PICTURES = 100  # in one request
+MOST_PIXELS = 400_000_000  # of them together, which are 1.2 GB in memory: 33 photos of 12 megapixels
 
 Text = Annotated[str, StringConstraints(max_length=8000)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=80)]
@@ -46,6 +47,12 @@ class MorePictures(Body):
 
 class OneReference(Body):
     file: FileName  # as in the profile
+    thumbnail: Annotated[str, StringConstraints(max_length=16)] = ""  # as the page has shown it; "" takes any picture
+    for_good: bool | None = None  # what the user was asked; None: whatever the settings say
+
+
+class Trash(Body):
+    for_good: bool | None = None  # what the user was asked; None: whatever the settings say
 
 
 class Named(Body):
@@ -100,8 +107,9 @@ def add(backend: Backend, asked: Asked) -> Answer:
 
 def remove(backend: Backend, asked: Asked) -> Answer:
     """A reference goes to the trash, or for good where the settings say so."""
-    body, for_good = asked.read(OneReference), read_settings(backend.settings_file()).delete_for_good
-    remove_reference(backend.library(), asked.slug, body.file, for_good=for_good)
+    body = asked.read(OneReference)
+    for_good = _for_good(backend, body.for_good)
+    remove_reference(backend.library(), asked.slug, body.file, for_good=for_good, tag=body.thumbnail)
     how = "deleted" if for_good else "moved to the library's trash"
     return _changed(backend, asked, asked.slug, f"{body.file} was {how}.")
 
@@ -113,9 +121,11 @@ def calibrate_one(backend: Backend, asked: Asked) -> Answer:
     opened = open_character(library, asked.slug, backend.analyser)
     engine = backend.analyser(opened.profile.face_model)
     rivals, problems = rivals_of(library, asked.slug, engine, _of(backend, asked, "calibrate"))
-    made = calibrate(with_encoder(opened, engine), rivals)
+    measured = with_encoder(opened, engine)
+    made = calibrate(measured, rivals)
     save_calibration(library, asked.slug, made)
-    return _changed(backend, asked, asked.slug, "\n".join([report(made, opened.profile.name), *problems]))
+    odd = [*measured.identity.advice(), *drawn_note(measured, engine)]
+    return _changed(backend, asked, asked.slug, "\n".join([report(made, opened.profile.name), *odd, *problems]))
 
 
 def copy(backend: Backend, asked: Asked) -> Answer:
@@ -130,23 +140,36 @@ def rename(backend: Backend, asked: Asked) -> Answer:
 
 def trash(backend: Backend, asked: Asked) -> Answer:
     """To the library's trash, or for good where the settings say so."""
-    asked.read(Nothing)
     library = backend.library()
-    if read_settings(backend.settings_file()).delete_for_good:
+    if _for_good(backend, asked.read(Trash).for_good):
         count = delete_for_good(library, asked.slug, backend.cache())
+        delete_file(_exported(backend, asked.slug))
         text = f"{asked.slug} was deleted, with {count} entries of the cache."
     else:
-        text = f"{asked.slug} was moved to {library.trash(asked.slug)}: move the folder back to restore it."
+        place = library.folder(asked.slug)
+        text = f"{asked.slug} was moved to {library.trash(asked.slug)}: move it back to {place} to restore it."
     return _changed(backend, asked, asked.slug, text)
+
+
+def _for_good(backend: Backend, agreed: bool | None) -> bool:
+    """What the settings say. LibraryError where the user has agreed to the other."""
+    for_good = read_settings(backend.settings_file()).delete_for_good
+    if agreed not in (None, for_good):
+        raise LibraryError("The setting whether to delete for good was changed meanwhile: ask again.")
+    return for_good
 
 
 def export(backend: Backend, asked: Asked) -> Answer:
     """A zip in ComfyUI's output folder, for its own /view to fetch."""
     asked.read(Nothing)
-    name = f"{asked.slug}.zip"
-    atomic_write(contained(backend.output_folder(), "likeness", name), export_zip(backend.library(), asked.slug))
+    path = _exported(backend, asked.slug)
+    atomic_write(path, export_zip(backend.library(), asked.slug))
     text = "The archive holds embeddings, which identify a person: share it only with their consent."
-    return {"filename": name, "subfolder": "likeness", "type": "output", "report": text}
+    return {"filename": path.name, "subfolder": "likeness", "type": "output", "report": text}
+
+
+def _exported(backend: Backend, slug: str) -> Path:
+    return contained(backend.output_folder(), "likeness", f"{slug}.zip")
 
 
 def import_one(backend: Backend, asked: Asked) -> Answer:
@@ -171,12 +194,19 @@ def change(backend: Backend, asked: Asked) -> Answer:
 
 def _pictures(backend: Backend, names: list[str]) -> tuple[list[NamedImage], list[str]]:
     """The pictures, and a sentence for each that cannot be read. LikenessError where none can."""
-    found, problems = [], []
+    found, problems, pixels = [], [], 0
     for name in names:
         try:
             found.append(NamedImage(name.rsplit("/", 1)[-1], images.read(_input(backend, name))))
         except LikenessError as error:
             problems.append(str(error))
+            continue
+        pixels += found[-1].pixels.size // 3
+        if pixels > MOST_PIXELS:
+            raise LikenessError(
+                f"The pictures have more than {MOST_PIXELS // 10**6} megapixels together: take the first "
+                f"{len(found) - 1}, and add the others to the character afterwards."
+            )
     if not found:
         raise LikenessError(" ".join(problems))
     return found, problems

@@ -33,6 +33,11 @@ class Route:
     path: str
     handler: Handler
 
+    @property
+    def changes(self) -> bool:
+        """Whether it writes; the doctor takes a long question, and only looks."""
+        return self.method == "POST" and self.handler is not views.doctor_of_graph
+
 
 _ONE = "/likeness/characters/{slug}"
 ROUTES = (
@@ -58,8 +63,9 @@ ROUTES = (
 
 def add_routes(table: web.RouteTableDef, backend: Backend) -> None:
     """Put every route into ComfyUI's table, which also serves it below /api."""
-    threads = ThreadPoolExecutor(4, "likeness")
-    for route in ROUTES:
+    looking, changing = ThreadPoolExecutor(4, "likeness-look"), ThreadPoolExecutor(4, "likeness-change")
+    for route in ROUTES:  # a change may wait long for a lock or a face model; the list answers meanwhile
+        threads = changing if route.changes else looking
         table.route(route.method, route.path)(_answering(route, backend, threads))
 
 

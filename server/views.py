@@ -12,10 +12,11 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from ..likeness import images
-from ..likeness.cards import Cards, details, main_reference, matching, picture_tag, reference_path
+from ..likeness.cards import Cards, details, faces_tag, main_reference, matching, picture_tag, reference_path
 from ..likeness.character import open_character
 from ..likeness.doctor import Check, examine
 from ..likeness.graph_needs import needs_of
+from ..likeness.library import Library
 from ..likeness.settings import read_settings
 from .asked import Answer, Asked, Body, Picture
 from .backend import Backend
@@ -23,18 +24,26 @@ from .guard import Refused
 
 MOST = 1000  # cards in one answer
 SIZES = (32, 1024)  # px of a thumbnail
-_KEPT = 2000  # thumbnails in memory, about 5 KB each
+_KEPT = 32 << 20  # bytes of thumbnails in memory; one is 5 KB, a large one 200 KB
+_KEPT_MARKS = 8  # characters
+
+Key = tuple[Path, int, int, bool, str]
+Marks = dict[str, tuple[str, list[float], list[list[float]]]]  # reference -> (picture's tag, box, five points), in px
 
 _cards = Cards()
-_lock = Lock()  # of what is remembered here
-_thumbs: OrderedDict[tuple[Path, int, int, bool, str], bytes] = OrderedDict()
+_listing = Lock()  # of the cards
+_lock = Lock()  # of what is remembered below; held for a moment only
+_opening = Lock()  # one character is opened at a time: the tiles of a page all ask for the same one
+_thumbs: OrderedDict[Key, bytes] = OrderedDict()
+_marks: OrderedDict[tuple[Path, str], Marks] = OrderedDict()
 
 
 def characters(backend: Backend, asked: Asked) -> Answer:
     """A part of the list: those that `search` finds, from `first`, at most `most`."""
     first, most = asked.number("first", 0, 0, 10**6), asked.number("most", 200, 1, MOST)
-    with _lock:
-        found = matching(_cards.of(backend.library()), asked.query.get("search", "")[:200])
+    with _listing:
+        cards = _cards.of(backend.library())
+    found = matching(cards, asked.query.get("search", "")[:200])
     return {"total": len(found), "characters": [card.as_dict() for card in found[first : first + most]]}
 
 
@@ -49,9 +58,10 @@ def thumbnail(backend: Backend, asked: Asked) -> Answer:
     profile, folder = library.get(asked.slug), library.folder(asked.slug)
     index = asked.number("reference", max(main_reference(profile), 0), 0, 10**6)
     size, framed = asked.number("size", 128, *SIZES), asked.number("box", 0, 0, 1) == 1
-    tag = picture_tag(folder, profile, index)
-    if not tag:
+    picture = picture_tag(folder, profile, index)
+    if not picture:
         raise Refused(404, f"{profile.name} has no such picture.")
+    tag = f"{picture}{faces_tag(folder)}" if framed else picture
     if asked.tag.strip('"') == tag:
         return Picture(b"", tag)
     key = (folder, index, size, framed, tag)
@@ -59,33 +69,51 @@ def thumbnail(backend: Backend, asked: Asked) -> Answer:
         data = _thumbs.get(key)
     if data is None:
         pixels = images.read(reference_path(folder, profile, index))
-        data = images.encode_jpeg(_framed(backend, asked.slug, index, pixels) if framed else pixels, size)
+        if framed:
+            pixels = _framed(_marks_of(library, asked.slug, profile.references[index].file, picture), pixels)
+        data = images.encode_jpeg(pixels, size)
         _remember(key, data)
     return Picture(data, tag)
 
 
-def _remember(key: tuple[Path, int, int, bool, str], data: bytes) -> None:
+def _remember(key: Key, data: bytes) -> None:
     with _lock:
+        _thumbs.pop(key, None)
         _thumbs[key] = data
-        while len(_thumbs) > _KEPT:
-            _thumbs.popitem(last=False)
+        total = sum(map(len, _thumbs.values()))
+        while total > _KEPT:
+            total -= len(_thumbs.popitem(last=False)[1])
 
 
-def _framed(backend: Backend, slug: str, index: int, pixels: images.RGB8) -> images.RGB8:
+def _marks_of(library: Library, slug: str, file: str, picture: str) -> tuple[list[float], list[list[float]]] | None:
+    """Box and points of the face in a reference; None where no face is stored for that picture."""
+    folder = library.folder(slug)
+    with _opening:
+        key = (folder, faces_tag(folder))
+        known = _marks.get(key, {}).get(file)
+        if known is None or known[0] != picture:
+            opened = open_character(library, slug)
+            faces, profile = {f.file: f.face for f in opened.faces}, opened.profile
+            tags = {r.file: picture_tag(folder, profile, i) for i, r in enumerate(profile.references)}
+            _marks[key] = {f: (tags[f], face.box.tolist(), face.keypoints.tolist()) for f, face in faces.items()}
+            while len(_marks) > _KEPT_MARKS:
+                _marks.popitem(last=False)
+            known = _marks[key].get(file)
+    return known[1:] if known and known[0] == picture else None
+
+
+def _framed(marks: tuple[list[float], list[list[float]]] | None, pixels: images.RGB8) -> images.RGB8:
     """The picture with its face framed, and the five points."""
-    opened = open_character(backend.library(), slug)
-    file = opened.profile.references[index].file
-    face = next((f.face for f in opened.faces if f.file == file), None)
-    if face is None:
+    if marks is None:
         return pixels
+    box, points = marks
     image = Image.fromarray(pixels)
     draw, width = ImageDraw.Draw(image), max(2, max(pixels.shape) // 200)
-    box = [float(v) for v in face.box]
     if box[2] > box[0] and box[3] > box[1]:
         draw.rectangle(box, outline=(255, 255, 255), width=2 * width)
         draw.rectangle(box, outline=(38, 112, 140), width=width)
-    for x, y in face.keypoints:
-        draw.ellipse([float(x) - width, float(y) - width, float(x) + width, float(y) + width], fill=(255, 255, 255))
+    for x, y in points:
+        draw.ellipse([x - width, y - width, x + width, y + width], fill=(255, 255, 255))
     return np.asarray(image).copy()
 
 

@@ -1,33 +1,48 @@
 // The panel's way to the server, and to ComfyUI's own upload.
 
 import { api } from "../../../scripts/api.js";
+import { t } from "./words.mjs";
 
 /** What went wrong, in the server's own sentence. */
 export class Failed extends Error {}
 
-async function answered(response) {
-  let body = {};
+/** The answer's JSON. Failed for a refusal, for no answer, and for one that is none of ComfyUI's: a proxy's page, say. */
+async function answered(asking) {
+  let response;
   try {
-    body = await response.json();
+    response = await asking;
   } catch {
-    // a proxy's page, or nothing
+    throw new Failed(t("ComfyUI does not answer: is it still running?"));
   }
-  if (!response.ok) throw new Failed(body.error ?? `The server answered ${response.status}.`);
-  return body;
+  const body = await response.json().catch(() => undefined);
+  if (response.ok && body) return body;
+  const error = body?.error; // ours is a sentence, that of ComfyUI's queue an object
+  const text = typeof error === "string" ? error : [error?.message, error?.details].filter(Boolean).join(": ");
+  throw new Failed(text || `The server answered ${response.status}.`);
 }
 
 export async function get(path) {
-  return answered(await api.fetchApi(`/likeness/${path}`));
+  return answered(api.fetchApi(`/likeness/${path}`));
 }
 
 export async function post(path, body = {}) {
   return answered(
-    await api.fetchApi(`/likeness/${path}`, {
+    api.fetchApi(`/likeness/${path}`, {
       method: "POST",
       headers: { "Content-Type": "application/json", "X-Likeness": "1" },
       body: JSON.stringify({ ...body, client_id: api.clientId ?? "" }),
     }),
   );
+}
+
+/** Whether what is deleted is gone for good; undefined, and said, where the server does not tell. */
+export async function deletesForGood(panel) {
+  try {
+    return (await get("settings")).delete_for_good;
+  } catch (error) {
+    panel.told("error", error.message);
+    return undefined;
+  }
 }
 
 /** The address of a reference's picture; `tag` changes with it, so that a changed one is fetched anew. */
@@ -45,7 +60,7 @@ export async function upload(files, subfolder = "likeness") {
     const form = new FormData();
     form.append("image", file);
     form.append("subfolder", subfolder);
-    const told = await answered(await api.fetchApi("/upload/image", { method: "POST", body: form }));
+    const told = await answered(api.fetchApi("/upload/image", { method: "POST", body: form }));
     names.push(told.subfolder ? `${told.subfolder}/${told.name}` : told.name);
   }
   return names;
@@ -54,7 +69,7 @@ export async function upload(files, subfolder = "likeness") {
 /** Queues a graph in API format, as the editor's own button does. */
 export async function queue(prompt) {
   return answered(
-    await api.fetchApi("/prompt", {
+    api.fetchApi("/prompt", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ prompt, client_id: api.clientId }),

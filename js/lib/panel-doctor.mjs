@@ -35,7 +35,26 @@ async function examined() {
   } catch {
     graph = undefined;
   }
-  return graph && Object.keys(graph).length ? post("doctor", { graph }) : get("doctor");
+  const asked = filesOf(graph);
+  return Object.keys(asked).length ? post("doctor", { graph: asked }) : get("doctor");
+}
+
+const LONGEST = 400; // characters of a file's name
+const MOST = 40_000; // characters of all; the server reads 64 KB
+
+/** Of a graph in API format only the short texts, among which its files are: prompts and pictures make it too long. */
+export function filesOf(graph) {
+  const kept = {};
+  let length = 0;
+  for (const [id, { class_type, inputs, _meta }] of Object.entries(graph ?? {})) {
+    const short = Object.entries(inputs ?? {}).filter(([, value]) => typeof value === "string" && value && value.length <= LONGEST && /\.\w+$/.test(value));
+    if (!short.length) continue;
+    const one = { class_type, inputs: Object.fromEntries(short), _meta: { title: String(_meta?.title ?? class_type).slice(0, 100) } };
+    length += new TextEncoder().encode(JSON.stringify(one)).length + id.length + 8;
+    if (length > MOST) break;
+    kept[id] = one;
+  }
+  return kept;
 }
 
 function shown(found) {

@@ -19,8 +19,9 @@ export function listPage(panel) {
     draw: (card) => cardOf(panel, card),
     empty: () => emptyState(panel, search, pick),
     fetchPage: async (first, most) => {
+      const mine = search;
       const found = await get(`characters?${new URLSearchParams({ search, first, most })}`);
-      count.textContent = t("{count} characters", { count: found.total });
+      if (mine === search) count.textContent = t("{count} characters", { count: found.total });
       return { total: found.total, rows: found.characters };
     },
   });

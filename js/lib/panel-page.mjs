@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { button, el } from "./dom.mjs";
-import { get, post, queue, upload } from "./http.mjs";
+import { deletesForGood, get, post, queue, upload } from "./http.mjs";
 import { openExample, useInGraph } from "./panel-graph.mjs";
 import { badges, dropZone } from "./panel-list.mjs";
 import { identityPart, lorasPart, referencesPart, setsPart, strengthsPart, wordsPart } from "./panel-parts.mjs";
@@ -32,11 +32,15 @@ export function characterPage(panel, slug) {
   });
   dropZone(element, add);
 
+  let turn = 0; // of two answers the later question's counts
   async function refresh() {
+    const mine = (turn += 1);
     let found;
     try {
       found = await get(`characters/${slug}`);
+      if (mine !== turn) return;
     } catch (error) {
+      if (mine !== turn) return;
       body.replaceChildren(el("p", { class: "likeness-error", role: "alert", text: error.message }));
       return;
     }
@@ -44,8 +48,10 @@ export function characterPage(panel, slug) {
     element.setAttribute("aria-label", found.name);
     badgesRow.replaceChildren(...badges(found));
     const top = body.scrollTop;
+    const focused = body.contains(document.activeElement);
     body.replaceChildren(...parts(page, found));
     body.scrollTop = top;
+    if (focused) body.focus({ preventScroll: true }); // what had it is gone, and Tab would begin at the page's start
   }
   refresh();
   return { element, refresh, focus: () => back.focus({ preventScroll: true }) };
@@ -71,7 +77,7 @@ function notes(texts) {
 function actions(page, choose) {
   const { panel, slug } = page;
   const each = [
-    ["use", t("Use in graph"), () => useInGraph(panel, slug)],
+    ["use", t("Use in graph"), () => useInGraph(panel, slug).catch((error) => panel.told("error", error.message))],
     ["example", t("Open example"), () => openExample(panel, slug)],
     ["add", t("Add pictures"), choose],
     ["compile", t("Compile"), () => compile(panel, slug)],
@@ -126,10 +132,11 @@ async function exportZip(page) {
 }
 
 async function trash(page) {
-  const settings = await get("settings").catch(() => ({}));
-  const message = settings.delete_for_good
+  const for_good = await deletesForGood(page.panel);
+  if (for_good === undefined) return;
+  const message = for_good
     ? t("Delete {slug} for good, with its pictures and faces? This cannot be undone.", { slug: page.slug })
     : t("Move {slug} to the library's trash?", { slug: page.slug });
   const sure = await app.extensionManager.dialog.confirm({ title: t("Delete"), message, type: "delete" });
-  if (sure && (await page.act("trash", {}, t("Deleting")))) page.panel.list();
+  if (sure && (await page.act("trash", { for_good }, t("Deleting")))) page.panel.list();
 }

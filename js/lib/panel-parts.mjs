@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { button, el } from "./dom.mjs";
-import { picture } from "./http.mjs";
+import { deletesForGood, picture } from "./http.mjs";
 import { t } from "./words.mjs";
 
 const cosine = (value) => (value === null || value === undefined ? "–" : value.toFixed(3));
@@ -45,8 +45,14 @@ function poseText(face) {
 }
 
 async function remove(page, reference, name) {
-  const sure = await app.extensionManager.dialog.confirm({ title: t("Remove"), message: t("Take {name} out of the references?", { name }) });
-  if (sure) await page.act("remove_reference", { file: reference.file }, t("Removing"));
+  const for_good = await deletesForGood(page.panel);
+  if (for_good === undefined) return;
+  const message = for_good
+    ? t("Take {name} out of the references and delete the picture for good? This cannot be undone.", { name })
+    : t("Take {name} out of the references?", { name });
+  const sure = await app.extensionManager.dialog.confirm({ title: t("Remove"), message });
+  const { file, thumbnail } = reference; // a new picture may have got the file's name since
+  if (sure) await page.act("remove_reference", { file, thumbnail, for_good }, t("Removing"));
 }
 
 // ---- identity

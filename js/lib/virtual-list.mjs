@@ -17,6 +17,7 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
   let asked = new Set();
   let turn = 0;
   let drawn = new Map();
+  let failed; // what is shown in place of rows that could not be fetched
   let active = 0; // the row that Tab reaches
   let wanted = -1; // the row that gets the focus as soon as it is there
 
@@ -29,11 +30,17 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
       found = await fetchPage(page * PAGE, PAGE);
     } catch (error) {
       asked.delete(page);
-      if (mine === turn) sizer.replaceChildren(el("p", { class: "likeness-error", role: "alert", text: error.message }));
+      if (mine !== turn) return;
+      failed = el("p", { class: "likeness-error", role: "alert", text: error.message });
+      sizer.replaceChildren(failed);
+      drawn = new Map();
       return;
     }
     if (mine !== turn) return;
+    failed?.remove();
+    failed = undefined;
     total = found.total;
+    active = Math.max(0, Math.min(total - 1, active)); // else Tab would reach no row of a list that got shorter
     pages.set(page, found.rows);
     sizer.style.height = `${total * height}px`;
     if (total === 0) sizer.replaceChildren(empty());
@@ -115,6 +122,7 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
         view.scrollTop = 0;
         active = 0;
       }
+      if (sizer.contains(document.activeElement)) wanted = active; // a keyboard stays where it is
       sizer.replaceChildren();
       const at = Math.floor(view.scrollTop / height / PAGE);
       await ask(0);

@@ -18,6 +18,6 @@ export async function loadWords() {
 
 /** `t("Add", ...)`: the text for the English one, with {name} replaced. */
 export function t(text, values = {}) {
-  const found = words[text] ?? text;
+  const found = Object.hasOwn(words, text) ? String(words[text]) : text; // some texts come from files
   return found.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }

@@ -22,6 +22,7 @@ from .assets import base_name
 from .character import IDENTITY, Character
 from .errors import PathError
 from .files import atomic_write, delete_file
+from .library import PROFILE
 from .paths import contained
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class IdentityStore:
     prefix: str  # of the file names
     passing: re.Pattern[str]  # names of files that may go
     limit: int  # how many of those are kept
+    home: Path | None = None  # the character's own folder, if it has one
 
     def path(self, family: str, adapter: str, recipe: FaceRecipe | None = FaceRecipe()) -> Path | None:
         """Where that identity is, or would be, stored; without a recipe, the first there is of any.
@@ -82,6 +84,9 @@ class IdentityStore:
 
     def keep(self, path: Path, data: bytes) -> None:
         """Write a compiled identity; the oldest of those that may go make room for it."""
+        if self.home is not None and not (self.home / PROFILE).is_file():
+            log.info("%s was deleted meanwhile, so %s is not kept", self.home.name, path.name)
+            return
         atomic_write(path, data)
         others = [p for p in path.parent.glob(f"*{_SUFFIX}") if self.passing.search(p.name) and p != path]
         allowed = self.limit - bool(self.passing.search(path.name))
@@ -109,7 +114,7 @@ def store_of(character: Character, private: Path) -> IdentityStore:
     except PathError as error:
         log.warning("%s", error)
         folder = None
-    return IdentityStore(folder, "", _EXTRA, KEPT_EXTRA)
+    return IdentityStore(folder, "", _EXTRA, KEPT_EXTRA, character.folder)
 
 
 def _newest_first(paths: Sequence[Path]) -> list[Path]:

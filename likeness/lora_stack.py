@@ -118,18 +118,10 @@ def joined_triggers(prompt: str, entries: Iterable[StackEntry]) -> str:
 def _wishes(text: str) -> list[_Wish]:
     if len(text) > MAX_TEXT:
         raise LoraError(f"The LoRA stack has {len(text):,} characters: write at most {MAX_TEXT:,}.")
-    lines = _REMARK.sub("", text)
-    tags: list[str] = []
-
-    def keep(found: re.Match[str]) -> str:
-        tags.append(found[1])
-        return f",<{len(tags) - 1}>,"
-
-    items = [item.strip() for item in re.split(r"[,;\n\r]", _TAG.sub(keep, lines))]
     wishes: list[_Wish] = []
-    for item in filter(None, items):
-        tag = re.fullmatch(r"<(\d+)>", item)
-        wishes.append(_tag_wish(tags[int(tag[1])]) if tag else _wish(item))
+    for place, part in enumerate(_TAG.split(_REMARK.sub("", text))):  # what stands in a tag is every second part
+        items = [] if place % 2 else [item.strip() for item in re.split(r"[,;\n\r]", part)]
+        wishes += [_tag_wish(part)] if place % 2 else [_wish(item) for item in items if item]
     if len(wishes) > MAX_LORAS:
         raise LoraError(f"The LoRA stack names {len(wishes)} LoRAs: name at most {MAX_LORAS}.")
     return wishes

@@ -76,12 +76,17 @@ def shared_read(library: Library, kind: str, slug: str = "") -> bytes | None:
 def shared_write(library: Library, kind: str, slug: str, data: bytes) -> Path:
     """Write the file, whole or not at all, into the first root; returns its path. `slug` is "" for the registry."""
     path = _places(library, kind, slug)[0]
-    about = KINDS[kind]
-    if len(data) > about.limit:
-        raise LibraryError(f"The {about.what} {slug} would be larger than {about.limit >> 10} KB: shorten it.")
+    check_size(kind, slug, data)
     with shared_lock(library, kind, slug):
         atomic_write(path, data)
     return path
+
+
+def check_size(kind: str, slug: str, data: bytes) -> None:
+    """LibraryError for more than a file of that kind may hold."""
+    about = KINDS[kind]
+    if len(data) > about.limit:
+        raise LibraryError(f"The {about.what} {slug} would be larger than {about.limit >> 10} KB: shorten it.")
 
 
 def shared_update(library: Library, kind: str, slug: str, change: Callable[[bytes | None], bytes]) -> Path:

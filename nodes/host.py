@@ -31,6 +31,7 @@ from ..likeness.hashes import FileHashes
 from ..likeness.library import Library
 from ..likeness.lora_versions import Shelf
 from ..likeness.paths import contained
+from ..likeness.settings import read_settings
 
 if TYPE_CHECKING:
     from ..likeness.scoring import LookMeasure
@@ -193,8 +194,8 @@ def identity_folder() -> Path:
 
 
 def face_cache() -> EmbeddingCache:
-    """Faces of pictures that were analysed before."""
-    return EmbeddingCache(_private_folder() / "faces")
+    """Faces of pictures that were analysed before; nothing is added to it where only vectors may be kept."""
+    return EmbeddingCache(_private_folder() / "faces", lambda: read_settings(settings_file()).keep_crops)
 
 
 def settings_file() -> Path:

@@ -12,14 +12,14 @@ from typing import Any
 from ..assets import base_name
 from ..errors import LikenessError, ServerError
 from ..files import read_limited
-from ..inject import Insert, Workflow, inject, read_workflow
+from ..inject import Insert, found_in, inject, read_workflow
 from ..inject.saved import is_saved, load_workflow
 from ..inject.workflow import MAX_BYTES
 from ..library import Library
 from ..lora_registry import load_registry
 from ..lora_stack import StackEntry, parse_stacks
 from ..profile import NamedCheckpoint, Profile
-from ..projects import GenerationSettings, Project, load_project, settings_for
+from ..projects import GenerationSettings, Project, generation_profile, load_project, settings_for
 from ..prompt import join
 from ..remote.checks import NodeClasses
 from ..remote.client import QueueClient
@@ -27,11 +27,13 @@ from ..remote.generating import GraphOf
 from ..routes import GENERAL, Route, check_rating, route_of
 from ..scenes.lists import DEFAULTS, load_lists
 from ..scenes.names import numbered, part_of
-from ..scenes.scene import SEEDS, Scene, checked_text, scene_for, seed_for
+from ..scenes.scene import SEEDS, Scene, check_seed, checked_text, scene_for, seed_for
 from ..scenes.sheet import USUAL as SHEET_SIZE
 from ..scenes.sheet import sheet_of
-from ..scenes.variations import MODES, scenes_of
+from ..scenes.variations import MAX_CHARACTERS, MAX_SCENES, MODES, scenes_of
 from .graphs_scene import Drawing, scene_graph
+from .injecting import known_loras
+from .rated import check_file, check_graph
 
 SHEET = "sheet"
 VARIATIONS = (*MODES, SHEET)
@@ -59,6 +61,7 @@ def plan_of(arguments: argparse.Namespace, library: Library, slug: str) -> Plan:
     settings = settings_for(project, profile, route.family or "other") if project else None
     listed = _Listed(arguments.server)
     checkpoint = route.checkpoint or _only_checkpoint(listed)
+    check_file(library, checkpoint, (profile,))
     drawing = _drawing(arguments, slug, checkpoint, route, settings)
     scenes = _scenes(arguments, library, profile, settings)
     loras_of = _loras(arguments, library, profile, route.family, settings, listed)
@@ -79,6 +82,7 @@ def _scenes(
     negative = join(settings.negative, arguments.negative) if settings else arguments.negative
     mode, seeds = arguments.variation, SEEDS[int(arguments.same_seed)]
     words: dict[str, Any] = {"text": text, "negative": negative, "seed": arguments.seed, "seeds": seeds}
+    _check_together(arguments, mode)
     if mode == SHEET:
         return sheet_of(profile, arguments.n or SHEET_SIZE, **words)
     if mode:
@@ -87,11 +91,23 @@ def _scenes(
         if arguments.vary:
             more["vary"] = arguments.vary
         return scenes_of(profile, lists, mode, keep=arguments.keep, **words, **more)
+    check_seed(arguments.seed, seeds)
     text, negative = checked_text(text, "--prompt"), checked_text(negative, "--negative")
+    pictures = (arguments.n or 1) * arguments.per_scene
+    if pictures > MAX_SCENES or pictures * (len(text) + len(negative)) > MAX_CHARACTERS:
+        raise LikenessError(f"{pictures:,} pictures of {len(text):,} characters each are too many: ask for fewer.")
     name = part_of(" ".join(arguments.prompt.split()[:_NAME_WORDS]) or profile.slug)
-    names = [numbered(name, k) for k in range(1, (arguments.n or 1) * arguments.per_scene + 1)]
+    names = [numbered(name, k) for k in range(1, pictures + 1)]
     drawn = [seed_for(arguments.seed, each, seeds, k) for k, each in enumerate(names, 1)]
     return tuple(scene_for(profile, each, s, text, negative) for each, s in zip(names, drawn, strict=True))
+
+
+def _check_together(arguments: argparse.Namespace, mode: str | None) -> None:
+    """LikenessError for an option that would do nothing: nobody should wait for pictures that do not come."""
+    idle = [o for o in ("lists", "only", "vary", "keep") if getattr(arguments, o) and mode in (None, SHEET)]
+    idle += ["per-scene"] if mode == SHEET and arguments.per_scene > 1 else []
+    if idle:
+        raise LikenessError(f"--{idle[0]} goes with --variation {', '.join(MODES)}: leave it out here.")
 
 
 # ---- checkpoint and LoRAs
@@ -102,18 +118,17 @@ def _route(arguments: argparse.Namespace, profile: Profile, project: Project | N
     if arguments.checkpoint:
         return _by_hand(arguments, profile, project)
     asked = arguments.route or arguments.rating != GENERAL
-    if asked or (project and project.checkpoint) or profile.checkpoints or (project and project.routes):
+    special = generation_profile(project, profile)[1].checkpoint if project else None
+    if asked or profile.checkpoints or (project and (project.checkpoint or special or project.routes)):
         return route_of(profile, project, arguments.route, arguments.rating)
     return Route("", _only_family(profile), "")
 
 
 def _by_hand(arguments: argparse.Namespace, profile: Profile, project: Project | None) -> Route:
-    """A checkpoint that somebody has rated asks for what its rating asks for."""
+    """The family as whoever names that file says; `check_file` asks for what its rating asks for."""
     file = base_name(arguments.checkpoint).casefold()
     named: list[NamedCheckpoint] = [*profile.checkpoints.values(), *(project.routes.values() if project else ())]
     known = [c for c in named if base_name(c.file).casefold() == file]
-    for checkpoint in known:
-        check_rating((profile,), checkpoint.rating)
     family = known[0].family if known else _only_family(profile)
     return Route(arguments.checkpoint, family, "")
 
@@ -218,29 +233,23 @@ def _injected(arguments: argparse.Namespace, library: Library, profile: Profile,
     scenes = _scenes(arguments, library, profile, settings)
     loras_of = _loras(arguments, library, profile, family, settings, listed)
     own_words = not (arguments.prompt or arguments.variation or settings)
-    info = listed.classes.info
+    info, known = listed.classes.info, known_loras(library)
+    asked = bool(arguments.negative or (settings and settings.negative))
+    takes_negative = asked or any(e.role == "negative" for e in found_in(workflow, info).prompts)
 
     def insert_of(scene: Scene) -> Insert:
-        words: dict[str, Any] = {} if own_words else {"prompt": scene.prompt, "negative": scene.negative}
-        words |= {"words": own_words, "seed": scene.seed, "loras": loras_of(scene.loras)}
+        words: dict[str, Any] = {"negative": arguments.negative or None}
+        if not own_words:  # the workflow's negative prompt stays where nobody has words for it, or there is no place
+            words = {"prompt": scene.prompt, "negative": (scene.negative if takes_negative else "") or None}
+        words |= {"words": own_words, "seed": scene.seed, "loras": loras_of(scene.loras), "known_loras": known}
         insert = Insert(
             profile.slug, profile, arguments.how, method=arguments.method, strengths=arguments.preset, **words
         )
         return saved.settings.over(insert) if saved else insert
 
     first = inject(workflow, insert_of(scenes[0]), info)
-    _check_checkpoints(workflow, profile, project)
+    check_graph(library, first.graph, (profile,))
     about = {"workflow": arguments.workflow, "how": first.how}
     return Plan(
         scenes, lambda scene: inject(workflow, insert_of(scene), info).graph, about, (*first.changes, *first.notes)
     )
-
-
-def _check_checkpoints(workflow: Workflow, profile: Profile, project: Project | None) -> None:
-    """A checkpoint that is rated somewhere asks for what its rating asks for, in whatever loader it stands."""
-    named = [*profile.checkpoints.values(), *(project.routes.values() if project else ())]
-    rated = {base_name(c.file).casefold(): c.rating for c in named if c.rating != GENERAL}
-    for node in workflow.nodes.values():
-        for value in node.inputs.values():
-            if isinstance(value, str) and (rating := rated.get(base_name(value).casefold())):
-                check_rating((profile,), rating)

@@ -8,6 +8,7 @@ Called again with the same options it goes on where it was, also after a kill.
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import signal
 import threading
@@ -26,11 +27,13 @@ from ..remote.again import Again, again
 from ..remote.generating import Scorer, generate
 from ..remote.lane import Timing
 from ..remote.manifest import Manifest
+from ..scenes.names import file_name
 from .best_of import _count as count
 from .generate_plan import VARIATIONS, plan_of
 from .generate_show import Display, table
 from .output import say, slug_named
 from .places import Places
+from .rated import check_graph
 from .scoring import judge_of
 
 SERVER = "http://127.0.0.1:8188"
@@ -140,7 +143,8 @@ def _make_again(arguments: argparse.Namespace, places: Places) -> int:
     """Exit code 0 when it was drawn, whether its bytes are the same or not."""
     found = again(arguments.again)
     name = arguments.name or found.scene.character
-    out = arguments.out or Path("again") / found.scene.name
+    check_graph(places.library(), found.graph, [places.library().get(slug_named(name))] if arguments.name else ())
+    out = arguments.out or Path("again") / file_name(found.scene.name)  # a picture may call its scene a path
     display = Display()
     scorer = _scorer(arguments, places, slug_named(name), display) if name else None
     slug = slug_named(name) if name else slug_of(found.scene.name[:40] or "picture")
@@ -226,7 +230,7 @@ def _drawing_options(group: Any) -> None:
     group.add_argument("--adapter", default="auto", metavar="FILE", help="FaceID adapter, as ComfyUI lists it")
     group.add_argument("--vae", metavar="FILE", help="as ComfyUI lists it; default: the checkpoint's own")
     group.add_argument("--steps", type=int, help="sampling steps; default: the character's, as all below")
-    group.add_argument("--cfg", type=float)
+    group.add_argument("--cfg", type=_number)
     group.add_argument("--sampler", metavar="NAME", help="as ComfyUI names it")
     group.add_argument("--scheduler", metavar="NAME", help="as ComfyUI names it")
     group.add_argument("--size", type=_size, metavar="WxH", help="px, for example 832x1216")
@@ -243,6 +247,12 @@ def _run_options(group: Any) -> None:
         "--patience", type=float, default=600.0, metavar="S", help="seconds to wait for a server when none answers"
     )
     group.add_argument("--longest", type=float, default=3600.0, metavar="S", help="seconds that one graph may run")
+
+
+def _number(text: str) -> float:
+    if not math.isfinite(value := float(text)):
+        raise argparse.ArgumentTypeError(f"{text} is no number")
+    return value
 
 
 def _size(text: str) -> tuple[int, int]:

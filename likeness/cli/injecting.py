@@ -21,6 +21,7 @@ from ..profile import FAMILIES, METHODS, PRESETS
 from ..remote.client import QueueClient
 from .output import say, slug_named
 from .places import Places
+from .rated import check_graph
 from .registry import lora_files
 
 _MAX_INFO = 64 << 20  # bytes of an /object_info
@@ -88,6 +89,7 @@ def inject_character(arguments: argparse.Namespace, places: Places) -> int:
     if arguments.look:
         return _look(arguments, workflow, info)
     made = inject(workflow, insert, info)
+    check_graph(library, made.graph, [insert.profile] if insert.profile else ())
     lines = [made.report(), *_keep(arguments, library, workflow, insert, made)]
     shown = made.as_dict() | ({} if arguments.out else {"prompt": made.graph})
     say(arguments, "\n".join(filter(None, lines)), shown)

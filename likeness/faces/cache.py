@@ -41,8 +41,9 @@ class EmbeddingCache:
     It needs no lock: an entry is replaced whole, and two processes write the same one.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, keeps: Callable[[], bool] = lambda: True) -> None:
+        """`keeps`: whether faces may be stored, aligned pictures of them among it; asked each time."""
+        self._root, self._keeps = root, keeps
         self._warned = False
 
     def path(self, key: str) -> Path:
@@ -64,6 +65,8 @@ class EmbeddingCache:
 
     def put(self, image: RGB8, pipeline: Pipeline, faces: tuple[Face, ...]) -> None:
         """Keep the faces; where the disk does not allow it, say so once and go on."""
+        if not self._keeps():
+            return
         key = cache_key(image, pipeline)
         named = [(str(position), face) for position, face in enumerate(faces)]
         data = encode_faces(named, pipeline, {"key": key, "tool": f"likeness {__version__}"})

@@ -6,6 +6,7 @@ names of inputs tell, which nearly all packs share with ComfyUI's own nodes, and
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -116,7 +117,8 @@ class Kinds:
         """The largest number that an input takes, where /object_info tells."""
         about = self._inputs(node.class_type).get(name)
         most = about[1].get("max") if about else None
-        return int(most) if isinstance(most, (int, float)) and not isinstance(most, bool) else None
+        known = isinstance(most, (int, float)) and not isinstance(most, bool) and math.isfinite(most)
+        return int(most) if known else None
 
     def choices(self, class_type: str, name: str) -> list[str] | None:
         """What an input that is a list offers; None where that is not known."""

@@ -63,6 +63,8 @@ def _place(editor: Editor, targets: list[Sampler], insert: Insert, how: str, slo
     if how in ("nodes", "swap"):
         load = _swap(editor, insert) if how == "swap" else ""
         open_targets = [s for s in targets if not s.has_character]
+        if how == "swap" and (insert.method, insert.strengths) != ("auto", "profile"):
+            editor.note("Apply Character nodes that were there keep their method and strengths: set them there.")
         check_assets(editor, targets, insert)
         load = add_nodes(editor, open_targets, insert, load)
         if insert.words:

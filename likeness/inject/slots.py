@@ -49,12 +49,22 @@ class Slot:
             editor.set(self.node.id, name, model)
         for name in self.clip:
             editor.set(self.node.id, name, clip)
+        if editor.get(self.node.id, self._switch) == "Off":
+            editor.set(self.node.id, self._switch, "On")
+        number, count = _digits(self.name), editor.get(self.node.id, "lora_count")
+        if number and isinstance(count, int) and int(number) > count:
+            editor.refuse(f"{self.node} uses {count} of its LoRAs, so {self.address} would do nothing: name another.")
 
     def strengths(self, editor: Editor) -> list[Any]:
         if self.inside:
             value = editor.get(self.node.id, self.name)
             return [value.get("on"), value.get("strength"), value.get("strengthTwo")]
-        return [editor.get(self.node.id, name) for name in (*self.model, *self.clip)]
+        return [editor.get(self.node.id, name) for name in (*self.model, *self.clip, self._switch)]
+
+    @property
+    def _switch(self) -> str:
+        """The input that turns the place off, in stacks that have one."""
+        return f"switch_{_digits(self.name)}"
 
 
 def slots_of(node: Node) -> Iterator[Slot]:
@@ -72,11 +82,15 @@ def slots_of(node: Node) -> Iterator[Slot]:
 
 def _beside(node: Node, name: str, fields: tuple[str, ...]) -> Iterator[str]:
     """The inputs of those names that belong to the LoRA in input `name`: with the same number."""
-    number = "".join(re.findall(r"\d+", name))
+    number = _digits(name)
     for field in fields:
         for candidate in (f"{field}_{number}", f"{field}{number}") if number else (field,):
             if candidate in node.inputs:
                 yield candidate
+
+
+def _digits(name: str) -> str:
+    return "".join(re.findall(r"[0-9]+", name))[:9]
 
 
 def all_slots(workflow: Workflow) -> list[Slot]:

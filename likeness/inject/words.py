@@ -251,10 +251,11 @@ def _joined_before(editor: Editor, value: Any, words: str) -> bool:
 
 
 def set_prompts(editor: Editor, places: list[Place], insert: Insert) -> None:
-    """The user's texts alone, without the character's words."""
+    """The user's texts, with the trigger words of the stack, without the character's words."""
     _refuse_negative(editor, places, insert)
     for place in places:
         given = insert.negative if place.negative else insert.prompt
-        if given is not None and given != place.value:
-            editor.set(place.encoder.node.id, place.name, given)
-            editor.change(f"{place.encoder.node}: {place.name} is {shortened(given)}.")
+        made = _text(editor, place, insert)
+        if made != place.value:
+            editor.set(place.encoder.node.id, place.name, made)
+            editor.change(f"{place.encoder.node}: {place.name} is {_told(editor, made, given)}.")

@@ -174,6 +174,8 @@ class Board:
         Where it never will, say `over` when everybody has been told.
         """
         with self._change():
+            if held.leaving or not self._has(held):  # whoever takes it away has it now, or finds out
+                return None
             self._drop(held)
             record, server = self._records[held.job.key], held.server
             left = record.sent.pop(server, "")
@@ -190,6 +192,9 @@ class Board:
                 return f"{reason} ({_times(count)})" if trouble != "refused" else reason
             self._wait(held.job)
             return None
+
+    def _has(self, held: Held) -> bool:
+        return any(h is held for h in self._held[held.server])
 
     def _drop(self, held: Held) -> None:
         self._held[held.server] = [h for h in self._held[held.server] if h is not held]
@@ -252,12 +257,15 @@ class Board:
             held.leaving = False
             if running:
                 held.start()
-            if not self._up[held.server]:
+            if not self._up[held.server] and self._has(held):
                 self._release([held])
 
-    def moved(self, held: Held, server: str) -> Ticket:
-        """It is out of its server's queue; `server` has it now."""
+    def moved(self, held: Held, server: str) -> Ticket | None:
+        """It is out of its server's queue; `server` has it now. None where it came to its end meanwhile."""
         with self._change():
+            held.leaving = False
+            if not self._has(held):
+                return None
             self._drop(held)
             self._records[held.job.key].sent.pop(held.server, None)
             return self._ticket(held.job, server)

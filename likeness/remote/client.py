@@ -17,9 +17,13 @@ from ..errors import ServerError, printable, quoted
 from ..inject.insert import ApiGraph
 
 _POLL = 0.2  # seconds
-_MAX_ANSWER = 1 << 30  # bytes
+_MAX_FILE, _MAX_JSON = 1 << 30, 128 << 20  # bytes
+_PIECE = 1 << 20  # bytes
+_SLOWEST = 20  # of the time for one piece of an answer: until all of it has to be there
 _MAX_WORDS = 300  # characters of a server's own words that are repeated
 _SAVED = ("images", "gifs", "video", "audio")
+_PLACE = ("filename", "subfolder", "type")
+_MAX_ID = 200  # characters of a prompt id
 
 
 class BadAnswerError(ServerError):
@@ -51,9 +55,10 @@ class Result:
         return [i for i in shown if i.get("type") == "output"] or [i for i in shown if i.get("type") == "temp"]
 
     def _files(self, *kinds: str) -> list[dict[str, str]]:
-        nodes = sorted(self.outputs, key=lambda n: [int(part) for part in re.findall(r"\d+", n)])  # "12", "12.0.0.3"
+        nodes = sorted(self.outputs, key=lambda n: [int(p) for p in re.findall(r"\d{1,18}", n)])  # "12", "12.0.0.3"
         shown = [file for node in nodes for kind in kinds for file in _listed(self.outputs[node].get(kind))]
-        return [f for f in shown if isinstance(f, dict) and isinstance(f.get("filename"), str)]
+        named = [f for f in shown if isinstance(f, dict) and isinstance(f.get("filename"), str)]
+        return [{key: f[key] for key in _PLACE if isinstance(f.get(key), str)} for f in named]
 
 
 @dataclass(frozen=True)
@@ -129,12 +134,12 @@ class QueueClient:
         answer = self._json("/prompt", body)
         queued = answer.get("prompt_id")
         if answer.get("node_errors"):  # HTTP 200 can carry these: the server drops such outputs and runs the rest
-            if isinstance(queued, str):
+            if _is_id(queued):
                 self.cancel([queued])
             raise RefusedError("ComfyUI refused the graph: " + _node_errors(graph, answer["node_errors"]))
-        if not isinstance(queued, str):
+        if not _is_id(queued):
             raise self._no_comfyui()
-        return queued
+        return str(queued)
 
     def outcome(self, prompt_id: str) -> Result | Failure | None:
         """How a graph ended; None while it waits or runs, and when the server does not know it."""
@@ -201,7 +206,7 @@ class QueueClient:
 
     def fetch(self, image: Mapping[str, str]) -> bytes:
         """The bytes of a file that a graph made. NotThereError when it is gone."""
-        return self._request("/view?" + urllib.parse.urlencode(image))
+        return self._request("/view?" + urllib.parse.urlencode(image, errors="surrogatepass"), limit=_MAX_FILE)
 
     def _no_comfyui(self) -> BadAnswerError:
         return BadAnswerError(f"What answers at {self._url} is no ComfyUI: check the address.")
@@ -216,23 +221,34 @@ class QueueClient:
             raise self._no_comfyui()
         return answer
 
-    def _request(self, path: str, body: dict[str, Any] | None = None) -> bytes:
+    def _request(self, path: str, body: dict[str, Any] | None = None, limit: int = _MAX_JSON) -> bytes:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout) as answer:
-                received = bytes(answer.read(_MAX_ANSWER + 1))
-                if answer.length and len(received) <= _MAX_ANSWER:  # http.client tells it only without a limit
-                    raise http.client.IncompleteRead(received, answer.length)
+            with _OPENER.open(request, timeout=self._timeout) as answer:
+                return self._received(answer, path, limit)
         except urllib.error.HTTPError as error:
             raise self._answered(error, path, body) from error
         except http.client.HTTPException as error:
             raise ServerError(f"ComfyUI at {self._url} broke off its answer: is it still running?") from error
         except (urllib.error.URLError, OSError) as error:
             raise ServerError(f"No ComfyUI answers at {self._url} ({error}): start it first.") from error
-        if len(received) > _MAX_ANSWER:
-            raise BadAnswerError(f"ComfyUI at {self._url} sent more than {_MAX_ANSWER >> 20} MB for {path[:40]}.")
-        return received
+
+    def _received(self, answer: http.client.HTTPResponse, path: str, limit: int) -> bytes:
+        """All of an answer. BadAnswerError when it is larger than `limit` bytes, or never ends."""
+        length, received = answer.length, bytearray()
+        end = time.monotonic() + _SLOWEST * self._timeout
+        while (length or 0) <= limit and (piece := answer.read1(_PIECE)):
+            received += piece
+            if time.monotonic() > end:
+                raise BadAnswerError(f"ComfyUI at {self._url} sends {path[:40]} too slowly: it was given up.")
+            if len(received) > limit:
+                break
+        if max(length or 0, len(received)) > limit:
+            raise BadAnswerError(f"ComfyUI at {self._url} sent more than {limit >> 20} MB for {path[:40]}.")
+        if length is not None and len(received) < length:
+            raise http.client.IncompleteRead(bytes(received), length - len(received))
+        return bytes(received)
 
     def _answered(self, error: urllib.error.HTTPError, path: str, body: dict[str, Any] | None) -> ServerError:
         try:
@@ -247,8 +263,22 @@ class QueueClient:
         return kind(f"ComfyUI at {self._url} answered {error.code}: {_reason(said, body)}")
 
 
+class _StaysHere(urllib.request.HTTPRedirectHandler):
+    """A server that sends on to another address is not followed: whose prompts would go there?"""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+_OPENER = urllib.request.build_opener(_StaysHere)
+
+
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and value == value
+    return isinstance(value, (int, float)) and abs(value) < 1e300
+
+
+def _is_id(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _MAX_ID and value.isprintable()
 
 
 def _listed(value: object) -> list[Any]:
@@ -270,7 +300,7 @@ def _reason(answer: bytes, body: dict[str, Any] | None) -> str:
     about = told.get("error", told) if isinstance(told, dict) else told
     parts = [_words(str(about.get("message", about) if isinstance(about, dict) else about))]
     if isinstance(told, dict) and body and told.get("node_errors"):
-        parts.append(_node_errors(body["prompt"], told["node_errors"]))
+        parts.append(_node_errors(body.get("prompt", {}), told["node_errors"]))
     return " ".join(parts)
 
 
@@ -281,7 +311,7 @@ def _words(text: str) -> str:
 def _node_errors(graph: ApiGraph, errors: object) -> str:
     lines = []
     for node, report in errors.items() if isinstance(errors, dict) else ():
-        title = graph.get(node, {}).get("_meta", {}).get("title", node)
+        title = (graph.get(node, {}).get("_meta") or {}).get("title", node)
         told = [e for e in _listed(report.get("errors") if isinstance(report, dict) else None) if isinstance(e, dict)]
         lines += [_words(f"{title}: {e.get('message', '')} {e.get('details', '')}") for e in told]
     return "; ".join(lines) or _words(str(errors))

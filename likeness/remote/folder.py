@@ -37,6 +37,7 @@ from ..files import (
 )
 from ..inject.insert import ApiGraph
 from ..paths import contained
+from ..scenes.names import file_name
 from ..scenes.scene import Scene
 from ..sweep.graph_key import digest
 from .board import Job
@@ -92,7 +93,7 @@ class Folder:
         self._sent: dict[str, dict[str, str]] = {}
         self._asked: set[str] = set()
         self._requests: dict[str, Request] = {}
-        self._names: dict[str, str] = {}  # file name without suffix and number -> key
+        self._names: dict[str, str] = {}  # file name without suffix, in small letters -> key
         self._written, self._cost = 0.0, 0.0
 
     @property
@@ -147,7 +148,7 @@ class Folder:
             elif "drawn" in values:
                 done = _done(values)
                 for file in done.files:
-                    self._names[_stem(file.file)] = done.key
+                    self._names[_stem(file.file).casefold()] = done.key
                 if all(self._is_there(file) for file in done.files):
                     self._done[done.key] = done
                 self._sent.pop(done.key, None)
@@ -192,7 +193,7 @@ class Folder:
             append_line(self._path / JOURNAL, _line({"sent": job.key, "server": server, "prompt_id": prompt_id}))
 
     def keep(self, job: Job, server: str, prompt_id: str, made: tuple[Media, ...]) -> None:
-        stem = self._name(self._requests[job.key])
+        stem = self._name(self._requests[job.key], len(made))
         files = []
         for number, media in enumerate(made, 1):
             name = f"{stem}{'' if number == 1 else f'_{number}'}{media.suffix}"
@@ -203,13 +204,13 @@ class Folder:
             append_line(self._path / JOURNAL, _line(_as_line(done)))
             self._done[job.key] = done
 
-    def _name(self, request: Request) -> str:
-        """A file name without suffix; with a digest where another request's picture has it."""
-        name = f"{request.scene.name}_{request.scene.seed}"
+    def _name(self, request: Request, files: int) -> str:
+        """A file name without suffix and number; with a digest where another request's picture has one of its names."""
+        name = f"{file_name(request.scene.name)}_{request.scene.seed}"
         with self._lock:
-            if self._names.setdefault(name, request.key) != request.key:
+            if any(self._names.get(each, request.key) != request.key for each in _numbered(name, files)):
                 name = f"{name}_{request.key[:8]}"
-                self._names[name] = request.key
+            self._names |= dict.fromkeys(_numbered(name, files), request.key)
         return name
 
     # ---- what people see
@@ -236,6 +237,10 @@ def _write_whole(path: Path, data: bytes) -> None:
     temp = path.parent / f"{TEMP_PREFIX}{uuid.uuid4().hex}.tmp"
     write_new(temp, data)
     move_entry(temp, path)
+
+
+def _numbered(name: str, files: int) -> list[str]:
+    return [name.casefold(), *(f"{name}_{number}".casefold() for number in range(2, files + 1))]
 
 
 def _stem(name: str) -> str:

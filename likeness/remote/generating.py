@@ -213,11 +213,13 @@ class _Run:
         if event is not None:
             self._watch(event)
         if isinstance(event, Drawn):
+            if event.job.key not in self._asked:
+                return  # told before: two servers had it for a moment
             state, request = self._asked.pop(event.job.key)
             self._take(state, request)
             if not state.over and (following := self._next(state)):
                 yield following
-        elif isinstance(event, Missed):
+        elif isinstance(event, Missed) and event.job.key in self._asked:
             state, _ = self._asked.pop(event.job.key)
             state.over, state.missing = True, "" if state.pictures else event.reason
             self._over += 1

@@ -89,7 +89,14 @@ def _growing(name: str, template: object, given: Mapping[str, Any]) -> Iterator[
         return
     names = template.get("names")
     if not isinstance(names, list):
-        names = [f"{template.get('prefix', '')}{i}" for i in range(min(int(template.get("max") or 0), _MOST))]
-    for place, each in enumerate(names):
-        needed = section == "required" and place < int(template.get("min") or 0)
+        names = [f"{template.get('prefix', '')}{i}" for i in range(_count(template.get("max")))]
+    if told[0] in _DEPENDING:
+        return  # rows that grow inside of rows: no node has them, and nobody could say where they end
+    for place, each in enumerate(names[:_MOST]):
+        needed = section == "required" and place < _count(template.get("min"))
         yield from _input(f"{name}.{each}", told, needed, given)
+
+
+def _count(told: object) -> int:
+    """A number of rows, at most _MOST; 0 for what is none."""
+    return int(min(max(told, 0), _MOST)) if isinstance(told, (int, float)) and told == told else 0

@@ -210,8 +210,8 @@ class Lane:
         finally:
             if not gone:
                 self._board.stays(held, running)
-        if gone:
-            self._send(self._board.moved(held, self._server))
+        if gone and (ticket := self._board.moved(held, self._server)):
+            self._send(ticket)
 
     def _withdrawn(self, held: Held) -> tuple[bool, bool]:
         """(whether it runs there, whether it is out of that queue without having run)."""

@@ -110,6 +110,8 @@ def understood(server: str, text: str) -> Told | None:
 
 def _steps(server: str, prompt_id: str, about: dict[str, Any]) -> Told | None:
     value, most = about.get("value"), about.get("max")
-    if not isinstance(value, (int, float)) or not isinstance(most, (int, float)) or not 0 < most < 1e9:
+    if not isinstance(value, (int, float)) or not isinstance(most, (int, float)):
+        return None
+    if not (0 < most < 1e9 and 0 <= value < 1e9):
         return None
     return Told(server, "progress", prompt_id, float(value), float(most))

@@ -20,12 +20,14 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from ..errors import LibraryError, LikenessError, quoted
+from ..files import move_folder
 from ..library import Library
 from ..profile import Line, Profile, _one_line, _Value
 from ..profile_toml import check_as, emit_table, read_table
 from ..shared_files import (
     KINDS,
     LISTS,
+    check_size,
     missing,
     shared_lock,
     shared_names,
@@ -201,9 +203,15 @@ def save_lists(library: Library, name: str, lists: Lists, replace: bool = True) 
             raise LibraryError(
                 f"There is a value list {slug!r} with other entries: choose another name, or replace it."
             )
-        if before is not None:
-            shared_trash(library, LISTS, slug)
-        return shared_write(library, LISTS, slug, data)
+        if before is None:
+            return shared_write(library, LISTS, slug, data)
+        check_size(LISTS, slug, data)
+        trashed = shared_trash(library, LISTS, slug)
+        try:
+            return shared_write(library, LISTS, slug, data)
+        except LikenessError:  # a full disk: what was there stays there
+            move_folder(trashed, path)
+            raise
 
 
 def _named(lines: str) -> tuple[Entry, ...]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from ..paths import is_reserved
 
 MAX_PART, MAX_NAME = 60, 160  # bytes in UTF-8; file systems stop at 255, and a number and a suffix follow
+MAX_FILE = 200  # bytes of a scene's name in the name of a file
 JOINT = "-"  # between the parts of a name; never inside of one
 _KEPT = "LMN"  # Unicode: letters, the marks that belong to them, digits
 
@@ -44,6 +45,12 @@ def name_of(parts: Iterable[str]) -> str:
 def numbered(name: str, number: int) -> str:
     """The name of a scene's first, second, ... picture: "park", "park-2"."""
     return name if number == 1 else f"{name}{JOINT}{number}"
+
+
+def file_name(name: str) -> str:
+    """A scene's name as a file's: itself, unless somebody else's program, or a picture, called a scene a path."""
+    plain = all(unicodedata.category(c)[0] in _KEPT or c in "-_ .()+" for c in name) and name[:1] not in (".", " ", "")
+    return name if plain and _size(name) <= MAX_FILE and not is_reserved(name) else part_of(name, MAX_NAME)
 
 
 def digest_of(text: str) -> str:

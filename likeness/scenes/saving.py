@@ -53,7 +53,8 @@ def stem_of(scene: Scene, picture: int = 1, pictures: int = 1) -> str:
 def _texts(scene: Scene, picture: int, pictures: int, texts: Mapping[str, str] | None) -> dict[str, str]:
     if texts is None:
         return {}
-    return {KEY: json.dumps(scene.metadata(picture, pictures)), **texts}
+    others = {key: text for key, text in texts.items() if key != KEY}  # of whoever queued the graph: another scene's
+    return {KEY: json.dumps(scene.metadata(picture, pictures)), **others}
 
 
 def _saved(folder: Path, stem: str, png: bytes) -> Path:

@@ -10,6 +10,7 @@ from likeness.character import open_character, read_faces
 from likeness.create import NamedImage, create_character, draft
 from likeness.errors import LibraryError
 from likeness.faces.cache import CachedAnalyser, EmbeddingCache
+from likeness.identity_store import store_of
 from likeness.library import Library
 from likeness.removal import delete_for_good, drop_crops, duplicate, remove_reference
 from likeness.settings import Settings, change_settings, read_settings
@@ -104,3 +105,22 @@ def test_settings_that_cannot_be_read_are_the_defaults(tmp_path: Path) -> None:
     )
     path.write_text("{")
     assert read_settings(path) == Settings()
+
+
+def test_the_cache_takes_nothing_where_only_vectors_may_be_kept(tmp_path: Path) -> None:
+    allowed = False
+    analyser = CachedAnalyser(FakeAnalyser(), EmbeddingCache(tmp_path / "cache", lambda: allowed))
+    analyser.analyse(face_picture(1, 0))
+    assert list(tmp_path.rglob("*.safetensors")) == []
+    allowed = True
+    analyser.analyse(face_picture(1, 0))
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 1
+
+
+def test_a_compile_that_ends_after_a_deletion_brings_nothing_back(library: Library, tmp_path: Path) -> None:
+    opened = open_character(library, "ada")
+    store = store_of(opened, tmp_path / "private")
+    library.trash("ada")
+    assert store.folder is not None
+    store.keep(store.folder / "sd15-x.safetensors", b"compiled")
+    assert not library.folder("ada").exists()

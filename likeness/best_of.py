@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from .picking import best, ranking
+from .score_view import Shown, score_row
 from .scoring import VERDICTS, Score, describe
 
 P = TypeVar("P")
@@ -38,6 +39,7 @@ class BestOf(Generic[P]):
     accepted: int = 0  # pictures so far, also those that are no longer kept
     kept: tuple[Kept[P], ...] = ()  # best first
     lines: tuple[str, ...] = ()  # one per picture so far
+    rows: tuple[Shown, ...] = ()  # the same for the editor
 
     def add(self, seed: int, scored: Sequence[tuple[Score, P]]) -> BestOf[P]:
         """With one more attempt, which may have drawn several pictures."""
@@ -49,6 +51,7 @@ class BestOf(Generic[P]):
             accepted=self.accepted + sum(s.verdict == "accepted" for s, _ in scored),
             kept=tuple(found[i] for i in order[: self.wanted]),
             lines=(*self.lines, *(f"seed {seed}: {describe(score)}" for score, _ in scored)),
+            rows=(*self.rows, *(score_row(score) for score, _ in scored)),
         )
 
     @property

@@ -101,6 +101,7 @@ class Score:
     faces: tuple[FaceScore, ...] = ()
     chosen: FaceScore | None = None  # the face that is most like the character
     look: Look | None = None  # of a picture without a face
+    accept_from: float | None = None  # cosine, -1..1, from which this judge accepts; None of a picture nobody judged
 
     @property
     def similarity(self) -> float | None:
@@ -126,6 +127,7 @@ class Score:
             "verdict": self.verdict,
             "reason": self.reason,
             "similarity": _rounded(self.similarity),
+            "accept_from": _rounded(self.accept_from),
             "face": None if self.chosen is None else self.chosen.as_dict(),
             "look": None if self.look is None else {**vars(self.look), "value": round(self.look.value, 4)},
             "faces": [f.as_dict() for f in self.faces],
@@ -162,6 +164,9 @@ class Judge:
     def score(self, name: str, faces: Sequence[Face], picture: RGB8 | None = None) -> Score:
         """The verdict on one picture. `picture` is needed for the second encoder and the look; never raises
         for what a picture shows."""
+        return replace(self._score(name, faces, picture), accept_from=self.band.low)
+
+    def _score(self, name: str, faces: Sequence[Face], picture: RGB8 | None) -> Score:
         if not faces:
             drawn = self.gate is not None and self.gate.references_drawn
             look = self._look(picture, None) if drawn else None

@@ -15,11 +15,13 @@ from ..likeness.character import Character
 from ..likeness.errors import LikenessError
 from ..likeness.faces.face import Analyser
 from ..likeness.picking import as_text
+from ..likeness.score_view import MOST, Shown
 from ..likeness.scoring import Judge, score_images, unreadable
 from . import host
 from .judging import judge_inputs, judge_of
 from .replay import Link, dependents, replay
 from .selection import BLOCK, PASS, PLACEHOLDER, blocked, grey, when_empty_input
+from .shown import small_copies, with_scores
 from .types import CharacterType, ScoresType
 
 _ID, _STEP, _SEED = "LikenessBestOfN", "LikenessBestOfNStep", "LikenessSeed"
@@ -76,7 +78,15 @@ class Run:
         more = [f"Seed {later} goes on after these."] if self.best.accepted < self.best.wanted else []
         report = "\n".join([self.best.report(), *more, *self.judge.notes()])
         out = (images, as_text([k.seed for k in chosen]), scores, self.best.attempts, report)
-        return io.NodeOutput(*out, ui={"text": [report]})
+        return io.NodeOutput(
+            *out, ui=with_scores({"text": [report]}, *self._rows([k.score.name for k in chosen], images))
+        )
+
+    def _rows(self, kept: list[str], images: Any) -> tuple[list[Shown], list[Any]]:
+        """Every picture drawn; only those that are kept can be shown."""
+        rows = [{**row, "picked": row["name"] in kept} for row in self.best.rows[:MOST]]
+        copies = dict(zip(kept, small_copies(images, self.node_id) if kept else (), strict=False))
+        return rows, [copies.get(str(row["name"])) for row in rows]
 
 
 def _name(seed: int, index: int) -> str:
@@ -113,6 +123,7 @@ class BestOfN(io.ComfyNode):
             search_aliases=["likeness", "best of n", "retry until accepted", "loop seeds", "reroll", "auto retry"],
             is_input_list=True,
             enable_expand=True,
+            has_intermediate_output=True,  # bars are shown again when nothing had to be run
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=_inputs(),
             outputs=_outputs(),

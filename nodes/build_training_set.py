@@ -15,6 +15,7 @@ from ..likeness.dataset.captions import texts_for
 from ..likeness.dataset.configs import config_files
 from ..likeness.dataset.lint import Finding, lint_plan, lint_text, rules_for
 from ..likeness.dataset.plan import Rules, SetPlan, emit_plan
+from ..likeness.dataset.plan_view import plan_view
 from ..likeness.dataset.planning import About, Planned, about, plan_regular, plan_set
 from ..likeness.dataset.presets import advice, shape_for
 from ..likeness.dataset.preview import sheet, shown_in, thumbs_of
@@ -79,7 +80,8 @@ class BuildTrainingSet(io.ComfyNode):
             report = f"{written}\n{report}"
         host.show_text(report, cls.hidden.unique_id)
         out = (picture, report, emit_plan(planned.plan).decode(), len(planned.plan.items), place)
-        return io.NodeOutput(*out, ui={**ui.PreviewImage(picture, cls=cls).as_dict(), "text": [report]})
+        told = {"text": [report], "likeness_plan": [plan_view(planned.plan)]}
+        return io.NodeOutput(*out, ui={**ui.PreviewImage(picture, cls=cls).as_dict(), **told})
 
 
 _OWN = (

@@ -34,11 +34,13 @@ from ..likeness.report.journal import Journal
 from ..likeness.report.measure import Measured, Measures, Progress, check_verdicts, measure_batch, measure_folder
 from ..likeness.report.rows import Row
 from ..likeness.report.words import advice, headline
+from ..likeness.score_view import report_rows
 from ..likeness.scoring import Score, score_images
 from ..likeness.style import style_of_character
 from . import host
 from .judging import judge_inputs, judge_of
 from .picture_encoder import PictureEncoder
+from .shown import with_scores
 from .types import CharacterType, ScoresType
 
 _TITLE = "report"
@@ -94,18 +96,29 @@ class ConsistencyReport(io.ComfyNode):
         report = _built(told, named, groupings, source)
         save(report, files, find, _stop)
         Journal(files.journal, "").remove()
-        return cls._output(report, files)
+        return cls._output(report, files, source)
 
     @classmethod
-    def _output(cls, report: Report, files: Files) -> io.NodeOutput:
+    def _output(cls, report: Report, files: Files, source: Path | None) -> io.NodeOutput:
         below = files.html.relative_to(host.output_folder()).as_posix()
         text = "\n".join([headline(report), *advice(report), f"Written below ComfyUI's output folder: {below}"])
         host.show_text(text, cls.hidden.unique_id)
         plot = host.to_image([chart(report)])
         rate = report.tally.rate
-        shown = {"text": [text], "likeness_report": [below]}
+        rows = report_rows(report.counted, report.about.band)
+        served = [_served(str(row["name"]), source) for row in rows]
+        shown = with_scores({"text": [text], "likeness_report": [below]}, rows, served)
         out = (text, math.nan if rate is None else rate, plot, str(files.html))
         return io.NodeOutput(*out, ui={**ui.PreviewImage(plot, cls=cls).as_dict(), **shown})
+
+
+def _served(name: str, source: Path | None) -> dict[str, str] | None:
+    """Where ComfyUI serves a picture of a folder; None for one of a batch."""
+    if source is None:
+        return None
+    folder, _, file = name.rpartition("/")
+    below = (source.resolve() / folder).relative_to(host.output_folder().resolve()).as_posix()
+    return {"filename": file, "subfolder": "" if below == "." else below, "type": "output"}
 
 
 _ITSELF = (".", "./", ".\\")  # how people name the output folder itself

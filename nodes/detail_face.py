@@ -56,6 +56,7 @@ class DetailFace(io.ComfyNode):
             description="Draws the character's face anew at a larger size with low denoise, for skin and texture, and "
             "puts it back. A picture whose face would be less alike afterwards stays as it was.",
             search_aliases=["likeness", "face detailer", "adetailer", "face refine", "skin detail", "fix face"],
+            has_intermediate_output=True,  # bars are shown again when nothing had to be run
             hidden=[io.Hidden.unique_id],
             inputs=[*_drawing_inputs(), *_framing_inputs(), *judge_inputs()],
             outputs=_outputs(),

@@ -9,6 +9,7 @@ import torch
 from comfy_api.latest import io
 
 from ..likeness.picking import Split, as_text, best, check_lengths, numbered, split, verdict_at
+from ..likeness.score_view import score_rows
 from ..likeness.scoring import Score
 from . import host
 from .selection import (
@@ -27,6 +28,7 @@ from .selection import (
     when_empty_input,
     zeros,
 )
+from .shown import small_copies, with_scores
 from .types import ScoresType
 
 _NODE = "Likeness Gate"
@@ -50,6 +52,7 @@ class LikenessGate(io.ComfyNode):
                 "split batch",
                 "quality gate",
             ],
+            has_intermediate_output=True,  # bars are shown again when nothing had to be run
             hidden=[io.Hidden.unique_id],
             inputs=_inputs(),
             outputs=_outputs(),
@@ -80,7 +83,7 @@ class LikenessGate(io.ComfyNode):
             report,
             *(_latents(latents, part, when_empty) for part in lists),
             *(_masks(masks, part, when_empty) for part in lists),
-            ui={"text": [report]},
+            ui=with_scores({"text": [report]}, score_rows(scores, wanted), small_copies(images, cls.hidden.unique_id)),
         )
 
 

@@ -10,6 +10,7 @@ import torch
 from comfy_api.latest import io
 
 from ..likeness.picking import as_text, best, check_lengths, highest
+from ..likeness.score_view import score_rows
 from ..likeness.scoring import Score, Verdict
 from . import host
 from .selection import (
@@ -26,6 +27,7 @@ from .selection import (
     unconnected,
     when_empty_input,
 )
+from .shown import small_copies, with_scores
 from .types import ScoresType
 
 _NODE = "Pick Best"
@@ -43,6 +45,7 @@ class PickBest(io.ComfyNode):
             description="The pictures of a batch that are most like the character, best first. A picture that could "
             "not be measured is never taken for a good or a bad one.",
             search_aliases=["likeness", "top k", "best face", "best of batch", "sort by similarity", "rank images"],
+            has_intermediate_output=True,  # bars are shown again when nothing had to be run
             hidden=[io.Hidden.unique_id],
             inputs=_inputs(),
             outputs=_outputs(),
@@ -68,13 +71,14 @@ class PickBest(io.ComfyNode):
         top = highest([scores[i] for i in chosen])
         report = "\n".join([*([note] if note else []), *listing(scores, chosen)])
         host.show_text(report, cls.hidden.unique_id)
+        rows = [{**row, "picked": i in chosen} for i, row in enumerate(score_rows(scores))]
         return io.NodeOutput(
             _images(images, chosen, f"{_NODE}: no picture is {among}", when_empty),
             as_text(chosen),
             math.nan if top is None else top,
             report,
             _latents(latents, chosen, when_empty),
-            ui={"text": [report]},
+            ui=with_scores({"text": [report]}, rows, small_copies(images, cls.hidden.unique_id)),
         )
 
 

@@ -13,6 +13,7 @@ from ..likeness.character import Character
 from ..likeness.faces.face import describe_engine
 from ..likeness.hand_set import notes_on
 from ..likeness.picking import numbered
+from ..likeness.score_view import score_row
 from ..likeness.scoring import consistency_rate, mean_similarity, score_images, summary
 from . import host
 from .judging import judge_inputs, judge_of
@@ -73,7 +74,8 @@ class ScoreLikeness(io.ComfyNode):
         notes = [*judge.notes(), *notes_on(judge, scores)]
         report = "\n".join([summary(scores), *notes, f"Face model: {describe_engine(engine)}"])
         host.show_text(report, cls.hidden.unique_id)
-        shown = {"text": [report], "likeness_scores": [s.as_dict() for s in scores], "likeness_mean": [mean]}
+        rows = [{**s.as_dict(), **score_row(s)} for s in scores]
+        shown = {"text": [report], "likeness_scores": rows, "likeness_mean": [mean]}
         out = (tuple(scores), _or_nan(mean), preview, report, _or_nan(rate))
         return io.NodeOutput(*out, ui={**ui.PreviewImage(preview, cls=cls).as_dict(), **shown})
 

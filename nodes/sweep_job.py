@@ -12,6 +12,7 @@ from ..likeness.errors import LikenessError
 from ..likeness.images import RGB8
 from ..likeness.placeholder import placeholder
 from ..likeness.profile import Profile
+from ..likeness.sweep.heat_view import heat_view
 from ..likeness.sweep.plan import Plan, Render, SweepPoint
 from ..likeness.sweep.report import Provenance, evidence, with_winner
 from ..likeness.sweep.run import Finished, SweepRun
@@ -95,7 +96,8 @@ class Job:
         best = host.to_image(self.run.best_pictures(outcome) or [gone])
         cell = (outcome.winner or outcome.control).cell
         point = SweepPoint(self.plan, Render(cell, self.plan.prompts[0], self.plan.seeds[0]))
-        told = {"text": [made.report, made.table], "likeness_sweep": [made.values]}
+        heat = heat_view(outcome, self.run.findings.measured, self.run.store.relative)
+        told = {"text": [made.report, made.table], "likeness_sweep": [made.values], "likeness_heat": [heat]}
         shown = {**ui.PreviewImage(heat_map, cls=cls).as_dict(), **told}
         return io.NodeOutput(heat_map, best, made.table, made.report, point, ui=shown)
 

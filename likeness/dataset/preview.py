@@ -53,16 +53,32 @@ def sheet(plan: SetPlan, thumbs: Thumbs, columns: int = 8) -> RGB8:
     """uint8 [H, W, 3]; equal plans and thumbnails give equal pixels."""
     cells = shown_in(plan)
     columns = max(min(columns, len(cells)), 2)
-    rows = max(ceil(len(cells) / columns), 1)
-    size = (columns * (_CELL_W + _GAP) + _GAP, _HEAD + rows * (_CELL_H + _GAP))
+    size = sheet_size(len(cells), columns)
     image = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(image)
     for i, line in enumerate(headline(plan, len(cells))):
         _write(draw, (_GAP, 8 + i * (_TITLE + 6)), line, size[0] - 2 * _GAP, _TITLE if not i else _TEXT, _INK)
     for i, cell in enumerate(cells):
-        corner = (_GAP + i % columns * (_CELL_W + _GAP), _HEAD + i // columns * (_CELL_H + _GAP))
-        _draw_cell(image, draw, corner, cell, thumbs.get(cell.source))
+        _draw_cell(image, draw, _corner(i, columns), cell, thumbs.get(cell.source))
     return np.asarray(image).copy()
+
+
+def sheet_size(cells: int, columns: int = 8) -> tuple[int, int]:
+    """(width, height) of a sheet, px."""
+    columns = max(min(columns, cells), 2)
+    return columns * (_CELL_W + _GAP) + _GAP, _HEAD + max(ceil(cells / columns), 1) * (_CELL_H + _GAP)
+
+
+def places(plan: SetPlan, columns: int = 8) -> dict[str, tuple[int, int]]:
+    """Where the sheet shows each source: left and top of a square of `THUMB` px that holds its picture."""
+    cells = shown_in(plan)
+    columns = max(min(columns, len(cells)), 2)
+    corners = (_corner(i, columns) for i in range(len(cells)))
+    return {cell.source: (x + (_CELL_W - THUMB) // 2, y + 6) for cell, (x, y) in zip(cells, corners, strict=True)}
+
+
+def _corner(index: int, columns: int) -> tuple[int, int]:
+    return _GAP + index % columns * (_CELL_W + _GAP), _HEAD + index // columns * (_CELL_H + _GAP)
 
 
 def headline(plan: SetPlan, cells: int) -> tuple[str, str]:

@@ -58,9 +58,7 @@ def table(outcome: Outcome) -> str:
     head = ["", *(axis.name for axis in outcome.plan.axes), "likeness", "measurable", "copies", "prompt"]
     rows = [[*head, "variety", "seeds", ""]]
     for i, row in enumerate(outcome.rows, 1):
-        rows.append(
-            [str(i), *(number(value) for _, value in row.cell.values), *_numbers(row), _remark(outcome, i, row)]
-        )
+        rows.append([str(i), *(number(value) for _, value in row.cell.values), *_numbers(row), remark(outcome, i, row)])
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     return "\n".join(
         "  ".join(text.rjust(w) for text, w in zip(row[:-1], widths, strict=False)) + f"  {row[-1]}".rstrip()
@@ -83,7 +81,7 @@ def _text(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _remark(outcome: Outcome, place: int, row: CellScore) -> str:
+def remark(outcome: Outcome, place: int, row: CellScore) -> str:
     """Why the cell is where it is."""
     parts = []
     if outcome.winner is not None and row.cell == outcome.winner.cell:
@@ -106,7 +104,7 @@ def table_csv(outcome: Outcome) -> bytes:
     for i, row in enumerate(outcome.rows, 1):
         values = _as_dict(row)
         cells = [values[name] for name in names]
-        rows.writerow([i, *(_safe(number(v)) for _, v in row.cell.values), *cells, _remark(outcome, i, row)])
+        rows.writerow([i, *(_safe(number(v)) for _, v in row.cell.values), *cells, remark(outcome, i, row)])
     return out.getvalue().encode("utf-8", "replace")
 
 

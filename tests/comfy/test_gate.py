@@ -54,7 +54,7 @@ def run(node: Any, **inputs: Any) -> dict[str, Any]:
     """Outputs by id. What the node says stays in the history, too."""
     out = node.PREPARE_CLASS_CLONE({"hidden_inputs": {}}).execute(**inputs)
     named = {output.id: value for output, value in zip(node.GET_SCHEMA().outputs, out.args, strict=True)}
-    assert out.ui == {"text": [named["report"]]}
+    assert out.ui["text"] == [named["report"]] and len(out.ui["likeness_scores"]) == len(inputs["scores"])
     return named
 
 
@@ -228,8 +228,9 @@ def test_the_counts_say_in_words_what_they_do(pack: SimpleNamespace) -> None:
 def test_what_best_of_n_found_stays_in_the_history(pack: SimpleNamespace) -> None:
     best = pack.best_of.BestOf(1, 1).add(7, [(scores(pack, (0.8,))[0], torch.zeros(8, 8, 3))])
     judge = SimpleNamespace(notes=lambda: ["Accepted from 0.500 on."])
-    ran = pack.best_of_n.Run(best, None, "5", "1", ["2", 0], 7, None, judge, BLOCK).outcome(torch.zeros(1, 8, 8, 3))
-    assert ran.ui == {"text": [ran.args[4]]} and "1 accepted after 1 attempt" in ran.args[4]
+    ran = pack.best_of_n.Run(best, None, "", "1", ["2", 0], 7, None, judge, BLOCK).outcome(torch.zeros(1, 8, 8, 3))
+    assert ran.ui["text"] == [ran.args[4]] and "1 accepted after 1 attempt" in ran.args[4]
+    assert [(row["similarity"], row["picked"]) for row in ran.ui["likeness_scores"]] == [(0.8, True)]
 
 
 def pick(pack: SimpleNamespace, similarities: tuple[float | None, ...], **options: Any) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+// A headless Chromium on a ComfyUI editor, and a list of checks. Nothing but the given server is reached.
+//
+// Needs Node >= 18, a Chromium (CHROMIUM, default /usr/bin/chromium) and playwright-core (PLAYWRIGHT_CORE: a folder that
+// has it in node_modules).
+
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { createRequire } from 'node:module'
+
+// What every offline ComfyUI prints.
+const NOISE = /ERR_NAME_NOT_RESOLVED|ERR_INTERNET_DISCONNECTED|ERR_FAILED|ERR_BLOCKED_BY_CLIENT|ERR_ABORTED|status of 404|legacy queue|open_maskeditor|graph accessed before initialization/
+
+/** ["--name", "value", ...] as an object. */
+export function optionsOf(words) {
+  return Object.fromEntries(words.map((word, i) => [word, words[i + 1]]).filter(([word]) => word.startsWith('--')))
+}
+
+function playwright() {
+  for (const place of [process.env.PLAYWRIGHT_CORE, process.cwd(), os.homedir()].filter(Boolean)) {
+    try { return createRequire(path.join(path.resolve(place), 'x.js'))('playwright-core') } catch { /* next place */ }
+  }
+  throw new Error('playwright-core was not found: run "npm i playwright-core" somewhere and set PLAYWRIGHT_CORE to that folder')
+}
+
+/** A page of a fresh browser; `settings` stand above those that the server keeps. `start()` loads the editor. */
+export async function openBrowser(server, settings) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'likeness-browser-'))
+  const context = await playwright().chromium.launchPersistentContext(folder, {
+    executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, viewport: { width: 1600, height: 1000 },
+    args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+  })
+  const page = context.pages()[0] ?? (await context.newPage())
+  const errors = []
+  page.on('console', (m) => { if (m.type() === 'error' && !NOISE.test(m.text())) errors.push(m.text().slice(0, 300)) })
+  page.on('pageerror', (e) => errors.push(String(e.stack ?? e).slice(0, 300)))
+  await page.route('**/*', async (route) => {
+    const url = new URL(route.request().url())
+    if (url.origin !== new URL(server).origin) return route.abort('blockedbyclient')
+    if (url.pathname !== '/api/settings' || route.request().method() !== 'GET') return route.continue()
+    const answer = await route.fetch()
+    return route.fulfill({ response: answer, json: { ...(await answer.json()), ...settings } })
+  })
+  async function start() {
+    await page.goto(server, { waitUntil: 'domcontentloaded', timeout: 120000 })
+    await page.waitForFunction(() => window.app?.vueAppReady === true && !!window.app?.extensionManager, null, { timeout: 180000 })
+    await page.waitForTimeout(1500)
+  }
+  return { page, errors, start, close: async () => { await context.close(); fs.rmSync(folder, { recursive: true, force: true }) } }
+}
+
+/** Checks that print a line each; `finish` says how many failed. */
+export function answers() {
+  const failures = []
+  function must(truth, text) { if (!truth) throw new Error(text) }
+  function same(found, wanted, what) { must(JSON.stringify(found) === JSON.stringify(wanted), `${what}: ${JSON.stringify(found)}, not ${JSON.stringify(wanted)}`) }
+  async function until(page, test, text, seconds = 20) {
+    for (const end = Date.now() + 1000 * seconds; Date.now() < end; await page.waitForTimeout(50)) if (await test()) return
+    throw new Error(`${text}, not within ${seconds} s`)
+  }
+  async function check(name, run, failed = () => {}) {
+    try {
+      const told = await run()
+      console.log(`ok      ${name}${told ? `: ${told}` : ''}`)
+    } catch (error) {
+      failures.push(name)
+      console.log(`FAILED  ${name}: ${String(error.message ?? error).split('\n')[0]}`)
+      await failed()
+    }
+  }
+  function finish() {
+    console.log(failures.length ? `${failures.length} failed` : 'all well')
+    process.exitCode = failures.length ? 1 : 0
+  }
+  return { failures, must, same, until, check, finish }
+}

@@ -30,6 +30,7 @@ from likeness.cli.comfy import find_comfy, find_python
 ROOT = Path(__file__).resolve().parent
 VENVS = ROOT / ".venv"  # one environment for each ComfyUI, so that trying another one loses nothing
 TORCH = "torch==2.13.0"  # only where no ComfyUI brings one; a CPU build is enough
+COMMANDS = ("demo", "test", "soak", "editor", "panel", "widgets", "packaging", "lint", "likeness")
 TOOLS = ["pytest>=8", "pytest-timeout", "pytest-xdist>=3.5", "hypothesis", "ruff", "aiohttp"]
 DEMO_NEEDS = ["numpy", "Pillow", "safetensors", "pydantic", "filelock", "tomli; python_version < '3.11'"]
 
@@ -102,7 +103,7 @@ def run(command: list[object], **extra: object) -> int:
 
 
 def main(arguments: list[str]) -> int:
-    if not arguments or arguments[0] not in ("demo", "test", "soak", "editor", "panel", "widgets", "packaging", "lint", "likeness"):
+    if not arguments or arguments[0] not in COMMANDS:
         print(__doc__)
         return 2
     command, rest = arguments[0], arguments[1:]

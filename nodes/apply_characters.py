@@ -102,7 +102,7 @@ class ApplyCharacters(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **_: object) -> list[tuple[str, int, int]]:
+    def fingerprint_inputs(cls, **_: object) -> str:
         """Runs again when an adapter, a LoRA or an image encoder was replaced, or a better one was put beside it."""
         return host.model_stamps()
 

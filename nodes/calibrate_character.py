@@ -43,9 +43,9 @@ class CalibrateCharacter(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **_: object) -> list[tuple[str, int, int]]:
+    def fingerprint_inputs(cls, **_: object) -> str:
         """Runs again when any character's faces have changed: they are the impostors. Its own band is none of them."""
-        return host.face_stamps()
+        return host.digest_of(host.face_stamps())
 
     @classmethod
     def execute(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from typing import Any
 
@@ -46,14 +45,14 @@ class LoadProject(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, project: str | None = None, **_: object) -> list[Any]:
+    def fingerprint_inputs(cls, project: str | None = None, **_: object) -> str:
         """Runs again when the project, the LoRA registry or a LoRA was changed."""
         try:
             data = shared_read(host.library(), PROJECTS, project or "") or b""
         except LikenessError as error:
             data = str(error).encode()
         loras = host.file_stamps("loras") if b"loras" in data else []
-        return [hashlib.sha256(data).hexdigest(), registry_state(), *loras]
+        return host.digest_of([data, registry_state(), *loras])
 
     @classmethod
     def execute(

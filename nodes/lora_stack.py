@@ -58,9 +58,9 @@ class LoraStack(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, **_: object) -> list[Any]:
+    def fingerprint_inputs(cls, **_: object) -> str:
         """Runs again when a LoRA was replaced or the registry was edited."""
-        return [registry_state(), *host.file_stamps("loras")]
+        return host.digest_of([registry_state(), *host.file_stamps("loras")])
 
     @classmethod
     def execute(

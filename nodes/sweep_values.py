@@ -47,9 +47,9 @@ class SweepValues(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, lora_files: str | None = "", **_: object) -> list[tuple[str, int, int]]:
+    def fingerprint_inputs(cls, lora_files: str | None = "", **_: object) -> str:
         """Runs again when a LoRA file was replaced, where files are swept."""
-        return [] if lora_files == "" else host.file_stamps("loras")
+        return "" if lora_files == "" else host.digest_of(host.file_stamps("loras"))
 
     @classmethod
     def execute(

@@ -12,11 +12,11 @@ from typing import Any
 from ..errors import LikenessError, quoted
 from ..files import open_plain, read_limited, read_pieces
 from ..inject.insert import ApiGraph
-from ..scenes.metadata import _texts as texts_of
+from ..scenes.metadata import texts_of
 from ..scenes.names import part_of
 from ..scenes.scene import Scene, made, scene_of
 from ..sweep.graph_key import digest
-from .folder import MANIFEST, OTHERS, PICTURES, requests_in
+from .folder import EARLIER, MANIFEST, OTHERS, PICTURES, requests_in
 
 _MAX_MANIFEST = 1 << 30  # bytes
 
@@ -103,9 +103,10 @@ def _names(row: Mapping[str, Any], number: int) -> tuple[str, ...]:
 def _parsed_rows(manifest: Path) -> list[dict[str, Any]]:
     values = _parsed(read_limited(manifest, _MAX_MANIFEST).decode(errors="replace"))
     rows = values.get("pictures") if isinstance(values, dict) else None
-    if not isinstance(rows, list):
+    if not isinstance(values, dict) or not isinstance(rows, list):
         raise LikenessError(f"{manifest} is no manifest that `likeness generate` has written.")
-    return [row for row in rows if isinstance(row, dict)]
+    earlier = values.get(EARLIER)
+    return [row for row in (*rows, *(earlier if isinstance(earlier, list) else ())) if isinstance(row, dict)]
 
 
 def _parsed(text: str) -> Any:

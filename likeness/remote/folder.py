@@ -12,6 +12,7 @@ and what it told of is found on the server, or drawn again under the same name.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import threading
 import time
@@ -37,14 +38,16 @@ from ..files import (
 )
 from ..inject.insert import ApiGraph
 from ..paths import contained
+from ..scenes.metadata import KEY, texts_of
 from ..scenes.names import file_name
-from ..scenes.scene import Scene
+from ..scenes.scene import Scene, scene_of
 from ..sweep.graph_key import digest
 from .board import Job
 from .manifest import File, Manifest
 from .media import Media
 
 PICTURES, OTHERS = "pictures", "others"
+EARLIER = "earlier"  # of the manifest: rows of pictures that other calls have drawn into the folder
 MANIFEST, JOURNAL, LOCK = "manifest.json", "requests.jsonl", ".likeness-generate.lock"
 _FORM = 1
 _MAX_JOURNAL = 1 << 32  # bytes
@@ -95,6 +98,7 @@ class Folder:
         self._requests: dict[str, Request] = {}
         self._names: dict[str, str] = {}  # file name without suffix, in small letters -> key
         self._written, self._cost = 0.0, 0.0
+        self._earlier: list[dict[str, Any]] = []
 
     @property
     def path(self) -> Path:
@@ -110,9 +114,13 @@ class Folder:
             if lines is None:
                 append_line(self._path / JOURNAL, _line(header))
             elif _parsed(lines[0]) != header:
-                self._refuse(_parsed(lines[0]), header)
+                if any(b'"drawn"' in line for line in lines[1:]):
+                    self._refuse(_parsed(lines[0]), header)
+                lines = None  # a call that was refused before anything was drawn holds no folder
+                atomic_write(self._path / JOURNAL, _line(header))
             for values in filter(None, map(_parsed, (lines or [])[1:])):
                 self._recall(values)
+            self._earlier = self._rows()
             sweep_temp(self._path)
             sweep_temp(self._path / PICTURES, 0.0)  # nobody else writes there now
             try:
@@ -132,6 +140,21 @@ class Folder:
         if lines[-1]:  # half a line: the next one must not be joined to it
             append_line(path, b"")
         return lines
+
+    def _rows(self) -> list[dict[str, Any]]:
+        """Of the manifest that is there; [] for none, or one that cannot be read."""
+        path = self._path / MANIFEST
+        try:
+            values = json.loads(read_limited(path, _MAX_JOURNAL)) if path.is_file() else {}
+            found = [*values.get("pictures", ()), *values.get(EARLIER, ())]
+        except (ValueError, AttributeError, TypeError, RecursionError):
+            return []
+        return [row for row in found if isinstance(row, dict) and isinstance(row.get("key"), str)]
+
+    def _of_earlier_calls(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Rows of the last manifest that this call does not draw, while their files are there."""
+        own = {row["key"] for row in rows} | set(self._requests)
+        return [r for r in self._earlier if r["key"] not in own and (self._path / str(r.get("file"))).is_file()]
 
     def _refuse(self, found: dict[str, Any], header: dict[str, Any]) -> None:
         known = found.get("likeness_generate") == _FORM
@@ -193,6 +216,7 @@ class Folder:
             append_line(self._path / JOURNAL, _line({"sent": job.key, "server": server, "prompt_id": prompt_id}))
 
     def keep(self, job: Job, server: str, prompt_id: str, made: tuple[Media, ...]) -> None:
+        made = _of_scene(made, self._requests[job.key].scene)
         stem = self._name(self._requests[job.key], len(made))
         files = []
         for number, media in enumerate(made, 1):
@@ -226,10 +250,28 @@ class Folder:
         """The manifest, unless that would take more than a small part of the time; the `last` one always."""
         now = time.monotonic()
         if last or now - self._written >= _SHARE * self._cost:
-            data = json.dumps(manifest().as_dict(), indent=2, ensure_ascii=False, allow_nan=False).encode()
+            values = manifest().as_dict()
+            if earlier := self._of_earlier_calls(values["pictures"]):
+                values[EARLIER] = earlier
+            data = json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False).encode()
             atomic_write(self._path / MANIFEST, data)
             self._written = time.monotonic()
             self._cost = self._written - now
+
+
+def _of_scene(made: tuple[Media, ...], scene: Scene) -> tuple[Media, ...]:
+    """Of a graph that draws a whole list and names the scene in each file, those of this scene; else all."""
+    own = tuple(media for media in made if _scene_digest(media.data) == scene.digest)
+    return own or made
+
+
+def _scene_digest(data: bytes) -> str:
+    text = next((text for key, text in texts_of(io.BytesIO(data)) if key == KEY), "")
+    try:
+        about = json.loads(text) if text else None
+        return scene_of(about).digest if isinstance(about, dict) else ""
+    except (ValueError, RecursionError, LikenessError):
+        return ""
 
 
 def _write_whole(path: Path, data: bytes) -> None:

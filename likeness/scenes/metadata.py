@@ -46,7 +46,7 @@ def scene_in(path: Path) -> dict[str, Any] | None:
     """
     try:
         with open_plain(path) as file:
-            text = next((t for key, t in _texts(file) if key == KEY), None)
+            text = next((t for key, t in texts_of(file) if key == KEY), None)
     except OSError:
         return None
     try:
@@ -97,7 +97,7 @@ def _sum_is_right(file: BinaryIO, kind: bytes, length: int) -> bool:
     return file.read(4) == struct.pack(">I", found)
 
 
-def _texts(file: BinaryIO) -> Iterator[tuple[str, str]]:
+def texts_of(file: BinaryIO) -> Iterator[tuple[str, str]]:
     """Keyword and text of the chunks before the pixels."""
     if file.read(len(SIGNATURE)) != SIGNATURE:
         return

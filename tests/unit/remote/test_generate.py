@@ -23,7 +23,9 @@ from likeness import images
 from likeness.errors import LikenessError, ServerError
 from likeness.remote import Found, Manifest, Timing, UnfitError, generate
 from likeness.remote.again import again
-from likeness.remote.folder import JOURNAL
+from likeness.remote.folder import JOURNAL, _of_scene
+from likeness.remote.media import Media
+from likeness.scenes.metadata import with_texts
 from likeness.scenes.scene import Scene
 from likeness.scoring import Score
 
@@ -411,3 +413,34 @@ def test_an_unhealthy_answer_to_the_check_is_told(pretend: Make, tmp_path: Path)
     server.reply = lambda request: web.Response(text="<html>") if request.path == "/object_info" else None
     with pytest.raises(ServerError, match="is no ComfyUI"):
         draw([server], tmp_path, scenes(1))
+
+
+def test_a_call_that_drew_nothing_holds_no_folder(pretend: Make, tmp_path: Path) -> None:
+    server = pretend()
+    with pytest.raises(LikenessError):
+        draw([server], tmp_path, scenes(1), graph_of=lambda scene: {"1": {"class_type": "Nobody", "inputs": {}}})
+    assert draw([server], tmp_path, scenes(1)).complete
+
+
+def test_the_manifest_keeps_the_rows_of_earlier_calls(pretend: Make, tmp_path: Path) -> None:
+    server = pretend()
+    draw([server], tmp_path, scenes(2))
+    draw([server], tmp_path, [Scene(name="other", seed=1, prompt="on a beach")])
+    stored = json.loads((tmp_path / "manifest.json").read_bytes())
+    assert [row["scene"] for row in stored["pictures"]] == ["other"]
+    assert [row["scene"] for row in stored["earlier"]] == ["scene0", "scene1"]
+    assert again(f"{tmp_path / 'manifest.json'}#scene1").scene.seed == 101
+    draw([server], tmp_path, scenes(2))
+    stored = json.loads((tmp_path / "manifest.json").read_bytes())
+    assert len(stored["pictures"]) == 2 and [row["scene"] for row in stored["earlier"]] == ["other"]
+
+
+def test_of_a_graph_that_draws_a_whole_list_only_the_scenes_own_picture_is_kept(tmp_path: Path) -> None:
+    wanted, other = scenes(2)
+    plain = images.encode_png(np.zeros((8, 8, 3), np.uint8))
+    made = tuple(
+        Media(".png", with_texts(plain, {"likeness": json.dumps(s.metadata("ada"))})) for s in (other, wanted)
+    )
+    assert _of_scene(made, wanted) == (made[1],)
+    bare = (Media(".png", plain), Media(".png", plain))
+    assert _of_scene(bare, wanted) == bare

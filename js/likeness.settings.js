@@ -4,11 +4,10 @@ import { app } from "../../scripts/app.js";
 import { el } from "./lib/dom.mjs";
 import { get, post } from "./lib/http.mjs";
 import { words } from "./lib/widget-host.mjs";
-import { t } from "./lib/words.mjs";
 
 const FIELDS = { FaceModel: "face_model", Provider: "provider", KeepCrops: "keep_crops", DeleteForGood: "delete_for_good" };
 const BEST = "auto"; // "" for the server: the best face model that is installed
-const models = [{ text: "the best that is installed", value: BEST }];
+const models = [{ text: BEST, value: BEST }];
 const folders = el("span", { class: "likeness-folders" }); // the setting's own element, filled when the server has answered
 let server; // what the server keeps; undefined until it has answered, and nothing is sent before
 
@@ -39,7 +38,7 @@ const SETTINGS = [
     type: () => folders,
     defaultValue: "",
   }),
-  setting("FaceModel", "Face model", "Face model for new characters", "A pack in models/insightface/models.", {
+  setting("FaceModel", "Face model", "Face model for new characters", "A pack in models/insightface/models. auto: the best that is installed.", {
     type: "combo",
     options: models,
     defaultValue: BEST,
@@ -104,7 +103,6 @@ app.registerExtension({
     const input = defs.LikenessScoreLikeness?.input?.optional?.face_model;
     const listed = Array.isArray(input?.[0]) ? input[0] : (input?.[1]?.options ?? []);
     models.push(...listed.filter((name) => name !== BEST).map((name) => ({ text: name, value: name })));
-    models[0].text = t(models[0].text);
   },
   async setup() {
     try {

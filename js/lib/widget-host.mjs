@@ -7,6 +7,7 @@ import { loadWords } from "./words.mjs";
 // Here and not in the sheet: the node must have its size before the sheet is there, and content must never grow it.
 const STYLE = "position:relative;width:100%;height:100%;overflow:hidden;contain:layout size";
 const MARGIN = 20; // px that the canvas leaves above and below a DOM widget together
+const owners = new WeakMap(); // element -> {node, name}
 let asked;
 
 /** Reads the texts once for all extensions; give it to `init`, so that they are there before the first node. */
@@ -28,6 +29,8 @@ export function addView(node, { name, label, least, removed }, ...children) {
   );
   const widget = node.addDOMWidget(name, "LIKENESS_VIEW", element, { serialize: false, hideOnZoom: false, getMinHeight: least });
   widget.serialize = false; // that above keeps it out of the prompt, this out of the file
+  owners.set(element, { node, name });
+  for (const event of ["onAdded", "onConfigure"]) follow(node, event, remountSoon);
   if (removed) follow(widget, "onRemove", removed);
   fit(node, element, least());
   return element;
@@ -39,6 +42,32 @@ export function fit(node, element, least) {
   const [, height] = node.computeSize();
   if (node.size[1] < height) node.setSize([node.size[0], height]);
   app.canvas?.setDirty(true, true);
+}
+
+/**
+ * Nodes 2.0 may draw a node that undo has made anew in the place of the old one, and leave the old one's element there
+ * (frontend 1.58). Puts the element of the node that is shown in its place.
+ */
+function remount() {
+  waiting = false;
+  const shown = app.canvas?.graph;
+  if (!globalThis.LiteGraph?.vueNodesMode || !shown) return;
+  for (const element of document.querySelectorAll("[data-node-id] .likeness-node")) {
+    const owner = owners.get(element);
+    const id = element.closest("[data-node-id]").dataset.nodeId;
+    const node = (shown.nodes ?? []).find((one) => String(one.id) === id);
+    if (!owner || !node || owner.node === node) continue;
+    const own = node.widgets?.find((widget) => widget.name === owner.name && owners.has(widget.element))?.element;
+    if (own && !own.isConnected) element.replaceWith(own);
+  }
+}
+
+let waiting = false;
+
+function remountSoon() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => requestAnimationFrame(remount)); // when it has been drawn
 }
 
 /** Runs `after` when the object's own handler has run. */

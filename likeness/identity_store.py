@@ -22,7 +22,6 @@ from .assets import base_name
 from .character import IDENTITY, Character
 from .errors import PathError
 from .files import atomic_write, delete_file
-from .library import PROFILE
 from .paths import contained
 
 log = logging.getLogger(__name__)
@@ -84,7 +83,7 @@ class IdentityStore:
 
     def keep(self, path: Path, data: bytes) -> None:
         """Write a compiled identity; the oldest of those that may go make room for it."""
-        if self.home is not None and not (self.home / PROFILE).is_file():
+        if self.home is not None and not self.home.is_dir():
             log.info("%s was deleted meanwhile, so %s is not kept", self.home.name, path.name)
             return
         atomic_write(path, data)

@@ -4,6 +4,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from likeness import images
@@ -217,7 +218,8 @@ def test_a_character_of_no_folder(ada: Library) -> None:
 
 def test_whether_every_used_face_has_its_crop(ada: Library) -> None:
     opened = open_character(ada, "ada")
-    bare = replace(opened.faces[0], face=replace(opened.faces[0].face, crop=None))
+    unseen = replace(opened.faces[0].face, crop=None, box=np.zeros(4, np.float32))  # of no picture that is known
+    bare = replace(opened.faces[0], face=unseen)
     assert opened.has_crops and opened.used == opened.faces
     assert not replace(opened, faces=(bare, *opened.faces[1:])).has_crops
     assert replace(opened, faces=(replace(bare, weight=0.0), *opened.faces[1:])).has_crops

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -28,7 +29,7 @@ begun = time.perf_counter()
 from comfy.cli_args import args
 args.cpu = True
 import comfy.sd, comfy.samplers, comfy.clip_vision, folder_paths, nodes
-import comfy_config.config_parser, safetensors.torch
+import comfy_config.config_parser, safetensors.torch, server  # what ComfyUI loads itself before custom nodes
 from comfy_api.latest import io
 comfy_ready = time.perf_counter()
 init, folders = sys.argv[2] + "/__init__.py", [sys.argv[2]]
@@ -52,10 +53,13 @@ def main() -> None:
     comfy = find_comfy()
     if comfy is None:
         sys.exit("Needs a ComfyUI: set COMFYUI_PATH.")
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     command, ours, shares = [sys.executable, "-c", CODE, str(comfy), str(ROOT)], [], []
     for run in range(parser.parse_args().runs + 1):
-        out = subprocess.run(command, capture_output=True, text=True, cwd=tempfile.gettempdir(), check=True).stdout
-        pack, host = json.loads(out.splitlines()[-1])
+        ran = subprocess.run(
+            command, capture_output=True, text=True, cwd=tempfile.gettempdir(), check=True, env=environment
+        )
+        pack, host = json.loads(ran.stdout.splitlines()[-1])
         if run:  # the first one writes byte code
             ours.append(pack * 1000)
             shares.append(pack / host)

@@ -93,13 +93,16 @@ def _stamp(folder: Path) -> tuple[int, ...]:
 
 def _read_card(library: Library, slug: str, folder: Path) -> Card:
     try:
-        profile = library.get(slug)
+        return _card_of(library.get(slug), folder)
     except LikenessError as error:
         return Card(slug, slug, error=str(error))
+
+
+def _card_of(profile: Profile, folder: Path) -> Card:
     embedded = _has_faces(folder, profile.face_model)
     bases: Mapping[str, BaseSettings] = profile.base  # type: ignore[assignment]
     return Card(
-        slug=slug,
+        slug=profile.slug,
         name=profile.name,
         trigger=profile.trigger,
         class_word=profile.class_word,
@@ -178,11 +181,10 @@ def details(library: Library, slug: str, sets: Path | None = None) -> dict[str, 
     """
     character = open_character(library, slug)
     profile, folder = character.profile, library.folder(slug)
-    card = _read_card(library, slug, folder)
     alike, odd = _alike(character), {o.file: str(o) for o in find_outliers(character.faces)}
     count = len(profile.references)
     return {
-        **card.as_dict(),
+        **_card_of(profile, folder).as_dict(),
         "embedded": character.has_identity,
         "methods": {family: method_of(base, character.has_identity) for family, base in profile.base.items()},
         "description": profile.description,
@@ -192,7 +194,7 @@ def details(library: Library, slug: str, sets: Path | None = None) -> dict[str, 
         "references_list": [_reference(character, folder, i, alike, odd) for i in range(count)],
         "spread": _spread(list(alike.values())),
         "band": _band(character),
-        "base": [_base(family, base, folder, character) for family, base in profile.base.items()],
+        "base": [_base(family, base, character) for family, base in profile.base.items()],
         "compiled": sorted(path.name for path in (folder / IDENTITY).glob(_STORED)),
         "outfits": [{"name": name, **outfit.model_dump()} for name, outfit in profile.outfits.items()],
         "training_sets": [] if sets is None else training_sets(sets),
@@ -265,7 +267,7 @@ _SHOWN = {
 }  # fmt: skip
 
 
-def _base(family: str, base: BaseSettings, folder: Path, character: Character) -> dict[str, Any]:
+def _base(family: str, base: BaseSettings, character: Character) -> dict[str, Any]:
     values = base.model_dump(mode="json", exclude_none=True)
     return {"family": family, "uses": method_of(base, character.has_identity), **values}
 

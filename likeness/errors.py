@@ -20,6 +20,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what sets up a checkout imports this before anything is installed
+    from pydantic import ValidationError
 
 
 def quoted(text: object, limit: int = 80) -> str:
@@ -31,6 +35,12 @@ def quoted(text: object, limit: int = 80) -> str:
 def printable(text: str) -> str:
     """One line that a terminal can show: what is unprintable in a file's name stands as code."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def first_fault(error: ValidationError, whole: str = "") -> str:
+    """ "field: what is wrong" of the first of a value's mistakes; `whole` stands for a field where none is named."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"
 
 
 class LikenessError(Exception):

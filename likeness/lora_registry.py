@@ -27,7 +27,7 @@ from .errors import LikenessError, LoraError, ProfileError, printable, quoted
 from .library import Library
 from .lora_file import LoraInfo, read_info
 from .lora_words import Words, line_of, words_of
-from .profile import FAMILIES, BaseFamily, Line, ModelFile, _Value
+from .profile import FAMILIES, BaseFamily, Line, ModelFile, Value
 from .profile_toml import check_as, emit_table, read_table
 from .shared_files import KINDS, LORAS, shared_path, shared_read, shared_update
 
@@ -60,7 +60,7 @@ def _name(text: str) -> str:
 Name = Annotated[Line, StringConstraints(min_length=1, max_length=120), AfterValidator(_name)]
 
 
-class RegistryEntry(_Value):
+class RegistryEntry(Value):
     """One LoRA."""
 
     name: Name  # what a LoRA stack calls it, in any case
@@ -72,7 +72,7 @@ class RegistryEntry(_Value):
     notes: Line = ""  # for people
 
 
-class Registry(_Value):
+class Registry(Value):
     """All entries, by their names' alphabet."""
 
     schema_version: Literal[1] = 1

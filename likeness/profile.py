@@ -31,13 +31,15 @@ PRESETS: tuple[str, ...] = get_args(PresetName)
 RATINGS: tuple[str, ...] = get_args(Rating)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
+    """`text` as it is; ValueError where it would not stand on one line."""
     if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text):
         raise ValueError("contains a line break or control character: write it on one line")
     return text
 
 
-def _no_control(text: str) -> str:
+def no_control(text: str) -> str:
+    """`text` as it is; ValueError for control characters other than line breaks and tabs."""
     if any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" for c in text):
         raise ValueError("contains a control character: remove it")
     return text
@@ -47,7 +49,7 @@ def _model_file(text: str) -> str:
     parts = text.replace("\\", "/").split("/")
     if any(p in ("", ".", "..") for p in parts) or ":" in parts[0]:
         raise ValueError("write the name as ComfyUI lists it, inside its models folder, without '..'")
-    return _one_line(text)
+    return one_line(text)
 
 
 def _inside(text: str) -> str:
@@ -64,19 +66,21 @@ def _slug(text: str) -> str:
         raise ValueError(str(error)) from None
 
 
-Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(_one_line)]
-Text = Annotated[str, StringConstraints(max_length=8000), AfterValidator(_no_control)]
+Line = Annotated[str, StringConstraints(max_length=200), AfterValidator(one_line)]
+Text = Annotated[str, StringConstraints(max_length=8000), AfterValidator(no_control)]
 ModelFile = Annotated[str, StringConstraints(min_length=1, max_length=400), AfterValidator(_model_file)]
 Slug = Annotated[str, StringConstraints(pattern=f"^{SLUG_PATTERN}$"), AfterValidator(_slug)]
 InFolder = Annotated[str, AfterValidator(_inside)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class _Value(BaseModel):
+class Value(BaseModel):
+    """Frozen, with no field that is not named and no silent change of type."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Reference(_Value):
+class Reference(Value):
     """A picture that the identity is computed from."""
 
     file: InFolder  # relative to the character's folder, e.g. "references/001.png"
@@ -88,7 +92,7 @@ Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{64})?$")]
 
 
-class Comparison(_Value):
+class Comparison(Value):
     """How a LoRA version did against what the character was drawn with before, on the same seeds and prompts.
 
     A rate is accepted / measurable; None where nothing could be measured.
@@ -116,7 +120,7 @@ class Comparison(_Value):
     verdict: Text = ""  # for people, with the rule
 
 
-class LoraVersion(_Value):
+class LoraVersion(Value):
     """One trained LoRA of this character."""
 
     file: ModelFile  # as listed in models/loras
@@ -134,14 +138,14 @@ class LoraVersion(_Value):
     comparison: Comparison | None = None  # the newest
 
 
-class FaceIDAssets(_Value):
+class FaceIDAssets(Value):
     """Which adapter steers the face. Empty: the best one that is installed."""
 
     adapter: ModelFile | None = None  # as listed in models/ipadapter
     companion_lora: ModelFile | None = None  # as listed in models/loras
 
 
-class Strengths(_Value):
+class Strengths(Value):
     """How strongly each asset acts. A missing number comes from the preset."""
 
     lora_model: float | None = Field(default=None, ge=-10.0, le=10.0)  # character LoRA on the UNet
@@ -160,7 +164,7 @@ class Strengths(_Value):
         return self
 
 
-class Sampling(_Value):
+class Sampling(Value):
     """KSampler settings. A missing one comes from the preset."""
 
     steps: int | None = Field(default=None, ge=1, le=1000)
@@ -172,7 +176,7 @@ class Sampling(_Value):
     denoise: Share | None = None
 
 
-class SweepEvidence(_Value):
+class SweepEvidence(Value):
     """Where swept strengths come from: what a sweep drew and measured. "control" is its weakest cell."""
 
     date: Line  # ISO 8601
@@ -198,7 +202,7 @@ class SweepEvidence(_Value):
     folder: Line = ""  # pictures and table, below ComfyUI's output folder
 
 
-class BaseSettings(_Value):
+class BaseSettings(Value):
     """Assets and strengths for one base family."""
 
     method: Literal["auto", Method] = "auto"
@@ -225,7 +229,7 @@ class BaseSettings(_Value):
         return self
 
 
-class NamedCheckpoint(_Value):
+class NamedCheckpoint(Value):
     """A checkpoint this character is drawn with, under a name of the user's."""
 
     file: ModelFile  # as listed in models/checkpoints
@@ -234,7 +238,7 @@ class NamedCheckpoint(_Value):
     rating: Rating = "general"
 
 
-class Outfit(_Value):
+class Outfit(Value):
     """Clothes that a character wears under a name of the user's."""
 
     text: Line  # as in a prompt, e.g. "a red summer dress"
@@ -242,7 +246,7 @@ class Outfit(_Value):
     loras: Line = ""  # LoRAs that come with it, e.g. "red_dress:0.7, silk:0.4"; see `lora_stack`
 
 
-class Calibration(_Value):
+class Calibration(Value):
     """A character's accept band under one face model, as `calibration.calibrate` found it."""
 
     face_model: Line  # the pack's name; `recogniser` decides
@@ -277,11 +281,11 @@ class Calibration(_Value):
         return self
 
 
-class Profile(_Value):
+class Profile(Value):
     """One character."""
 
     schema_version: Literal[1] = SCHEMA_VERSION
-    name: Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(_one_line)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(one_line)]
     slug: Slug  # the folder's name
     trigger: Line = ""  # the word the character LoRA was trained on
     class_word: Line = ""  # "woman", "man", "robot": what kind of thing the trigger is

@@ -31,7 +31,7 @@ from . import prompt
 from .errors import LibraryError, quoted
 from .library import Library
 from .method import NATIVE_SIZE
-from .profile import BaseFamily, Line, ModelFile, NamedCheckpoint, Profile, Sampling, Slug, Text, _Value
+from .profile import BaseFamily, Line, ModelFile, NamedCheckpoint, Profile, Sampling, Slug, Text, Value
 from .profile_toml import check_as, emit_table, read_table
 from .shared_files import (
     PROJECTS,
@@ -88,7 +88,7 @@ def _words(text: str) -> str:
     return text
 
 
-class GenerationProfile(_Value):
+class GenerationProfile(Value):
     """How some pictures of a project are made. What is left empty comes from the project."""
 
     checkpoint: ModelFile | None = None  # as listed in models/checkpoints

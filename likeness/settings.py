@@ -7,20 +7,18 @@ import logging
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from .errors import LikenessError
+from .errors import LikenessError, first_fault
 from .files import atomic_write, locked, read_limited
-from .profile import Line
+from .profile import Line, Value
 
 log = logging.getLogger(__name__)
 _MAX_BYTES = 64 * 1024
 
 
-class Settings(BaseModel):
+class Settings(Value):
     """Every field has its default where the file does not name it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     face_model: Line = ""  # pack for new characters; "" is the best installed
     provider: Literal["cpu", "auto", "cuda"] = "cpu"  # where face models run
@@ -48,7 +46,6 @@ def change_settings(path: Path, values: dict[str, Any]) -> Settings:
         try:
             made = Settings.model_validate({**read_settings(path).model_dump(), **values})
         except ValidationError as error:
-            first = error.errors()[0]
-            raise LikenessError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+            raise LikenessError(f"{first_fault(error)}.") from None
         atomic_write(path, (json.dumps(made.model_dump(), indent=1) + "\n").encode())
     return made

@@ -12,7 +12,7 @@ from ..likeness.errors import LikenessError
 from ..likeness.profile import METHODS, PRESETS
 from . import faceid_files, host
 from .on_model import PROFILE, recipe_for
-from .types import CharacterType, adapter_input
+from .types import CharacterType, adapter_input, sampling_outputs
 
 
 class CharacterSampling(io.ComfyNode):
@@ -47,18 +47,7 @@ class CharacterSampling(io.ComfyNode):
                 ),
                 adapter_input("As in Apply Character; decides whether there is a face to steer."),
             ],
-            outputs=[
-                io.Int.Output("steps", display_name="steps", tooltip="Sampling steps."),
-                io.Float.Output("cfg", display_name="cfg", tooltip="Guidance scale."),
-                # Any type: KSampler's list of names accepts nothing else from a link.
-                io.AnyType.Output("sampler_name", display_name="sampler_name", tooltip="Sampler."),
-                io.AnyType.Output("scheduler", display_name="scheduler", tooltip="Scheduler."),
-                io.Int.Output("width", display_name="width", tooltip="Picture width in px."),
-                io.Int.Output("height", display_name="height", tooltip="Picture height in px."),
-                io.Float.Output(
-                    "denoise", display_name="denoise", tooltip="1 draws from noise; img2img keeps more the lower it is."
-                ),
-            ],
+            outputs=sampling_outputs("1 draws from noise; img2img keeps more the lower it is."),
         )
 
     @classmethod

@@ -22,7 +22,7 @@ from ..likeness.shared_files import PROJECTS, shared_read
 from . import host
 from .lora_stack import put_on, registry_state, without_own
 from .place_character import Placement
-from .types import CastType, CharacterType
+from .types import CastType, CharacterType, sampling_outputs
 
 log = logging.getLogger(__name__)
 NONE_YET = "(no project yet)"
@@ -140,14 +140,7 @@ def _outputs() -> list[io.Output]:
             tooltip="Style words and trigger words of the LoRAs, to join to the positive prompt.",
         ),
         io.String.Output("negative", display_name="negative", tooltip="The project's negative prompt."),
-        io.Int.Output("steps", display_name="steps", tooltip="Sampling steps."),
-        io.Float.Output("cfg", display_name="cfg", tooltip="Guidance scale."),
-        # Any type: KSampler's list of names accepts nothing else from a link.
-        io.AnyType.Output("sampler_name", display_name="sampler_name", tooltip="Sampler."),
-        io.AnyType.Output("scheduler", display_name="scheduler", tooltip="Scheduler."),
-        io.Int.Output("width", display_name="width", tooltip="Picture width in px."),
-        io.Int.Output("height", display_name="height", tooltip="Picture height in px."),
-        io.Float.Output("denoise", display_name="denoise", tooltip="1 draws from noise."),
+        *sampling_outputs("1 draws from noise."),
         io.Float.Output(
             "upscale",
             display_name="upscale",

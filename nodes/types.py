@@ -31,6 +31,20 @@ def image_encoder_input() -> io.Combo.Input:
     )
 
 
+def sampling_outputs(denoise: str) -> list[io.Output]:
+    """Numbers for KSampler: steps, cfg, sampler_name, scheduler, width, height (px) and denoise (0..1)."""
+    return [
+        io.Int.Output("steps", display_name="steps", tooltip="Sampling steps."),
+        io.Float.Output("cfg", display_name="cfg", tooltip="Guidance scale."),
+        # Any type: KSampler's list of names accepts nothing else from a link.
+        io.AnyType.Output("sampler_name", display_name="sampler_name", tooltip="Sampler."),
+        io.AnyType.Output("scheduler", display_name="scheduler", tooltip="Scheduler."),
+        io.Int.Output("width", display_name="width", tooltip="Picture width in px."),
+        io.Int.Output("height", display_name="height", tooltip="Picture height in px."),
+        io.Float.Output("denoise", display_name="denoise", tooltip=denoise),
+    ]
+
+
 def options_input() -> io.Input:
     return OptionsType.Input("options", optional=True, tooltip="From FaceID Options.")
 

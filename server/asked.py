@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
+from ..likeness.errors import first_fault
+from ..likeness.profile import Value
 from .guard import Refused
 
 M = TypeVar("M", bound=BaseModel)
 
 
-class Body(BaseModel):
-    """A request's JSON: no field that is not named, no silent change of type."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+class Body(Value):
+    """A request's JSON."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class Asked:
         try:
             return model.model_validate(dict(self.body))
         except ValidationError as error:
-            first = error.errors()[0]
-            raise Refused(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+            raise Refused(400, f"{first_fault(error)}.") from None
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ from ..scenes.scene import SEEDS, Scene, check_seed, checked_text, scene_for, se
 from ..scenes.sheet import USUAL as SHEET_SIZE
 from ..scenes.sheet import sheet_of
 from ..scenes.variations import MAX_CHARACTERS, MAX_SCENES, MODES, scenes_of
+from .graphs import Overrides
 from .graphs_scene import Drawing, scene_graph
 from .injecting import known_loras
 from .rated import check_file, check_graph
@@ -204,12 +205,12 @@ def _drawing(
     numbers: dict[str, Any] = {}
     if settings:
         numbers = {k: getattr(settings, k) for k in ("steps", "cfg", "sampler", "scheduler", "width", "height")}
-        numbers["vae"] = settings.vae if route.default else None
     width, height = arguments.size or (None, None)
-    said = {k: getattr(arguments, k) for k in ("steps", "cfg", "sampler", "scheduler", "vae")}
+    said = {k: getattr(arguments, k) for k in ("steps", "cfg", "sampler", "scheduler")}
     numbers |= {k: v for k, v in {**said, "width": width, "height": height}.items() if v is not None}
     more = {"adapter": arguments.adapter, "method": arguments.method, "strengths": arguments.preset}
-    return Drawing(slug, checkpoint, **more, **numbers)
+    own_vae = settings.vae if settings and route.default else None
+    return Drawing(slug, checkpoint, arguments.vae or own_vae, numbers=Overrides(**numbers), **more)
 
 
 # ---- somebody's own workflow

@@ -43,27 +43,23 @@ class Files:
 
 @dataclass(frozen=True)
 class Overrides:
-    """Numbers that replace what Character Sampling says; None keeps that."""
+    """What replaces the word of Character Sampling; None keeps that."""
 
     steps: int | None = None
     width: int | None = None  # px
     height: int | None = None  # px
+    cfg: float | None = None
+    sampler: str | None = None
+    scheduler: str | None = None
+    batch: int = 1
 
 
-def create_character(
-    images: Sequence[str] = ("photo_1.png", "photo_2.png", "photo_3.png"),
-    name: str = "My Character",
-    face_model: str = "auto",
-) -> ApiGraph:
-    """Photos in ComfyUI's input folder -> a character; the node shows its aligned faces."""
-    graph = Graph()
-    loaded = {
-        f"images__image{i}": [graph.add("LoadImage", f"Photo {i + 1}", image=file), 0] for i, file in enumerate(images)
-    }
-    graph.add(
+def created(g: Graph, photos: dict[str, Link], name: str, face_model: str = "auto") -> Link:
+    """A character made from pictures; `photos` are the node's inputs `images__image0` and so on."""
+    made = g.add(
         "LikenessCreateCharacter",
         "Create Character",
-        **loaded,
+        **photos,
         name=name,
         trigger="",
         class_word="person",
@@ -76,6 +72,20 @@ def create_character(
         provider="cpu",
         backend="likeness",
     )
+    return [made, 0]
+
+
+def create_character(
+    images: Sequence[str] = ("photo_1.png", "photo_2.png", "photo_3.png"),
+    name: str = "My Character",
+    face_model: str = "auto",
+) -> ApiGraph:
+    """Photos in ComfyUI's input folder -> a character; the node shows its aligned faces."""
+    graph = Graph()
+    loaded = {
+        f"images__image{i}": [graph.add("LoadImage", f"Photo {i + 1}", image=file), 0] for i, file in enumerate(images)
+    }
+    created(graph, loaded, name, face_model)
     return graph.nodes
 
 
@@ -145,7 +155,15 @@ def two_characters(files: Files = Files(), seed: int = 1, overrides: Overrides =
         adapter=files.adapter,
         image_encoder=files.image_encoder,
     )
-    picture = _sample(g, files, checkpoint, loaded[0], [[applied, output] for output in range(3)], seed, overrides)
+    picture = drawn_picture(
+        g,
+        loaded[0],
+        [[applied, output] for output in range(3)],
+        [checkpoint, 2],
+        seed,
+        overrides,
+        adapter=files.adapter,
+    )
     g.add("SaveImage", "Save", images=picture, filename_prefix="likeness/two")
     return g.nodes
 
@@ -187,33 +205,49 @@ def _draw(files: Files, text: str, prefix: str, seed: int, overrides: Overrides)
     )
     positive = g.add("CLIPTextEncode", "Positive", clip=[applied, 1], text=[words, 0])
     negative = g.add("CLIPTextEncode", "Negative", clip=[applied, 1], text=[words, 1])
-    picture = _sample(g, files, checkpoint, character, [[applied, 0], [positive, 0], [negative, 0]], seed, overrides)
+    picture = drawn_picture(
+        g,
+        character,
+        [[applied, 0], [positive, 0], [negative, 0]],
+        [checkpoint, 2],
+        seed,
+        overrides,
+        adapter=files.adapter,
+    )
     g.add("SaveImage", "Save", images=picture, filename_prefix=prefix)
     return g, character, picture
 
 
-def _sample(
-    g: Graph, files: Files, checkpoint: str, character: Link, guided: list[Link], seed: int, overrides: Overrides
+def drawn_picture(
+    g: Graph,
+    character: Link,
+    guided: Sequence[Link],
+    vae: Link,
+    seed: int | Link,
+    overrides: Overrides = Overrides(),
+    method: str = "auto",
+    strengths: str = "profile",
+    adapter: str = "auto",
 ) -> Link:
     """Sampling with the character's settings; `guided` are model, positive and negative. Returns the picture."""
     model, positive, negative = guided
-    sampling = g.add(
+    own = g.add(
         "LikenessCharacterSampling",
         "Character Sampling",
         character=character,
         model=model,
-        method="auto",
-        preset="profile",
-        adapter=files.adapter,
+        method=method,
+        preset=strengths,
+        adapter=adapter,
     )
     latent = g.add(
         "EmptyLatentImage",
         "Size",
-        width=overrides.width or [sampling, 4],
-        height=overrides.height or [sampling, 5],
-        batch_size=1,
+        width=_or(overrides.width, [own, 4]),
+        height=_or(overrides.height, [own, 5]),
+        batch_size=overrides.batch,
     )
-    sampled = g.add(
+    latents = g.add(
         "KSampler",
         "Sample",
         model=model,
@@ -221,11 +255,14 @@ def _sample(
         negative=negative,
         latent_image=[latent, 0],
         seed=seed,
-        steps=overrides.steps or [sampling, 0],
-        cfg=[sampling, 1],
-        sampler_name=[sampling, 2],
-        scheduler=[sampling, 3],
+        steps=_or(overrides.steps, [own, 0]),
+        cfg=_or(overrides.cfg, [own, 1]),
+        sampler_name=_or(overrides.sampler, [own, 2]),
+        scheduler=_or(overrides.scheduler, [own, 3]),
         denoise=1.0,
     )
-    decoded = g.add("VAEDecode", "Decode", samples=[sampled, 0], vae=[checkpoint, 2])
-    return [decoded, 0]
+    return [g.add("VAEDecode", "Decode", samples=[latents, 0], vae=vae), 0]
+
+
+def _or(value: object, link: Link) -> object:
+    return link if value is None else value

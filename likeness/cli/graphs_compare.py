@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .graphs import ApiGraph, Files, Graph, Link, Overrides, _sample
+from .graphs import ApiGraph, Files, Graph, Link, Overrides, drawn_picture
 
 COMPARE = "LikenessCompareVersions"
 NEGATIVE = "blurry, deformed"
@@ -70,7 +70,7 @@ def _drawn(
         negative = g.add("CLIPTextEncode", "Negative", clip=[applied, 1], text=[words, 1])
         guided: list[Link] = [[applied, 0], [positive, 0], [negative, 0]]
         for seed in trial.seeds:
-            picture = _sample(g, files, checkpoint, character, guided, seed, overrides)
+            picture = drawn_picture(g, character, guided, [checkpoint, 2], seed, overrides, adapter=files.adapter)
             batch = picture if batch is None else [g.add("ImageBatch", "Batch", image1=batch, image2=picture), 0]
     assert batch is not None
     return batch, character

@@ -45,27 +45,6 @@ def loaded(g: Graph, files: Files, title: str = "Load Character") -> Link:
     return [g.add("LikenessLoadCharacter", title, character=files.character, lora_version=0), 0]
 
 
-def created(g: Graph, image: Link, name: str) -> Link:
-    """A character made from one picture."""
-    made = g.add(
-        "LikenessCreateCharacter",
-        "Create Character",
-        images__image0=image,
-        name=name,
-        trigger="",
-        class_word="person",
-        description="",
-        negative="",
-        if_exists="add the pictures",
-        lora="none",
-        lora_family="auto",
-        face_model="auto",
-        provider="cpu",
-        backend="likeness",
-    )
-    return [made, 0]
-
-
 def checkpoint_of(g: Graph, files: Files) -> str:
     return g.add("CheckpointLoaderSimple", "Checkpoint", ckpt_name=files.checkpoint)
 

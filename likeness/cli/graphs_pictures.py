@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .graphs import ApiGraph, Files, Graph, Link, Overrides
+from .graphs import ApiGraph, Files, Graph, Link, Overrides, created
 from .graphs_parts import (
     PHOTO,
     Pass,
-    created,
     decoded,
     detailed,
     drawn,
@@ -27,7 +26,7 @@ def quick_faceid(files: Files = _FILES, seed: int = 1, overrides: Overrides = _O
     """One photo -> a character -> four pictures by its face alone, scored."""
     g = Graph()
     photo = g.add("LoadImage", "Your photo", image=PHOTO)
-    made = created(g, [photo, 0], "Quick test")
+    made = created(g, {"images__image0": [photo, 0]}, "Quick test")
     text = "portrait in a sunny park, soft light, looking at the camera"
     drawing = drawn(files, text, g, made, method="faceid_only")
     picture = decoded(drawing, sampled(drawing, settings_of(drawing, files), overrides, Pass(seed=seed, batch=4)))

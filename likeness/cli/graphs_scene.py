@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..lora_stack import StackEntry, joined_triggers
 from ..scenes.scene import Scene
-from .graphs import ApiGraph, Graph, Link
+from .graphs import ApiGraph, Graph, Link, Overrides, drawn_picture
 
 AUTO = "auto"
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What all scenes of a run are drawn with. A number that is None is the character's own, by Character Sampling."""
+    """What all scenes of a run are drawn with."""
 
     character: str  # slug
     checkpoint: str  # as ComfyUI lists it
@@ -24,13 +24,7 @@ class Drawing:
     method: str = AUTO
     strengths: str = "profile"
     lora_version: int = 0  # 0 is the active one
-    steps: int | None = None
-    cfg: float | None = None
-    sampler: str | None = None
-    scheduler: str | None = None
-    width: int | None = None  # px
-    height: int | None = None  # px
-    batch: int = 1
+    numbers: Overrides = field(default_factory=Overrides)
 
 
 def scene_graph(drawing: Drawing, scene: Scene, loras: Sequence[StackEntry] = ()) -> ApiGraph:
@@ -60,7 +54,8 @@ def scene_graph(drawing: Drawing, scene: Scene, loras: Sequence[StackEntry] = ()
     )
     texts = (("Positive", joined_triggers(scene.prompt, loras)), ("Negative", scene.negative))
     guided = [[g.add("CLIPTextEncode", title, clip=[applied, 1], text=text), 0] for title, text in texts]
-    picture = _sampled(g, drawing, character, [[applied, 0], *guided], vae, scene.seed)
+    own = {"method": drawing.method, "strengths": drawing.strengths, "adapter": drawing.adapter}
+    picture = drawn_picture(g, character, [[applied, 0], *guided], vae, scene.seed, drawing.numbers, **own)
     g.add("SaveImage", "Save", images=picture, filename_prefix=f"likeness/{drawing.character}/{scene.name}")
     return g.nodes
 
@@ -76,39 +71,3 @@ def _with_lora(g: Graph, model: Link, clip: Link, entry: StackEntry) -> tuple[Li
         strength_clip=entry.clip_strength,
     )
     return [added, 0], [added, 1]
-
-
-def _sampled(g: Graph, drawing: Drawing, character: Link, guided: Sequence[Link], vae: Link, seed: int) -> Link:
-    """`guided` are model, positive and negative."""
-    model, positive, negative = guided
-    own = g.add(
-        "LikenessCharacterSampling",
-        "Character Sampling",
-        character=character,
-        model=model,
-        method=drawing.method,
-        preset=drawing.strengths,
-        adapter=drawing.adapter,
-    )
-    latent = g.add(
-        "EmptyLatentImage",
-        "Size",
-        width=drawing.width or [own, 4],
-        height=drawing.height or [own, 5],
-        batch_size=drawing.batch,
-    )
-    sampled = g.add(
-        "KSampler",
-        "Sample",
-        model=model,
-        positive=positive,
-        negative=negative,
-        latent_image=[latent, 0],
-        seed=seed,
-        steps=[own, 0] if drawing.steps is None else drawing.steps,
-        cfg=[own, 1] if drawing.cfg is None else drawing.cfg,
-        sampler_name=drawing.sampler or [own, 2],
-        scheduler=drawing.scheduler or [own, 3],
-        denoise=1.0,
-    )
-    return [g.add("VAEDecode", "Decode", samples=[sampled, 0], vae=vae), 0]

@@ -8,7 +8,7 @@ from typing import Any
 from ..dataset.balance import BACKGROUNDS, OUTFITS
 from ..scenes.lists import DEFAULTS, FACETS
 from ..scenes.proposals import FRAME
-from .graphs import ApiGraph, Files, Graph, Link, Overrides
+from .graphs import ApiGraph, Files, Graph, Link, Overrides, created
 from .graphs_parts import (
     NEGATIVE,
     PHOTO,
@@ -16,7 +16,6 @@ from .graphs_parts import (
     Pass,
     applied,
     checkpoint_of,
-    created,
     decoded,
     detailed,
     encoded,
@@ -189,7 +188,7 @@ def base_to_character(files: Files = _FILES, seed: int = 1, overrides: Overrides
     g = Graph()
     checkpoint = checkpoint_of(g, files)
     base: Link = [g.add("LoadImage", "Base image", image=PHOTO), 0]
-    character = created(g, base, "My Character")
+    character = created(g, {"images__image0": base}, "My Character")
     put = applied(g, [checkpoint, 0], [checkpoint, 1], character, files)
     text = "close portrait, natural skin texture, pores, detailed eyes"
     positive, negative = worded(g, [put, 1], character, text, "plastic skin, blurry, deformed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .graphs import ApiGraph, Files, Graph, Link, Overrides, _sample
+from .graphs import ApiGraph, Files, Graph, Link, Overrides, drawn_picture
 from .graphs_compare import NEGATIVE, PROMPTS, Trial, compare_versions
 
 JUDGING: dict[str, Any] = {
@@ -142,7 +142,15 @@ def _with_version(g: Graph, files: Files, checkpoint: str, character: Link, seed
     )
     positive = g.add("CLIPTextEncode", "Positive", clip=[applied, 1], text=[words, 0])
     negative = g.add("CLIPTextEncode", "Negative", clip=[applied, 1], text=[words, 1])
-    return _sample(g, files, checkpoint, character, [[applied, 0], [positive, 0], [negative, 0]], seed, overrides)
+    return drawn_picture(
+        g,
+        character,
+        [[applied, 0], [positive, 0], [negative, 0]],
+        [checkpoint, 2],
+        seed,
+        overrides,
+        adapter=files.adapter,
+    )
 
 
 def compare_shown(pictures: int = 4) -> ApiGraph:

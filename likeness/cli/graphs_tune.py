@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import LikenessError
-from .graphs import ApiGraph, Files, Graph, Link, Overrides, _sample
+from .graphs import ApiGraph, Files, Graph, Link, Overrides, drawn_picture
 
 VALUES, TUNE, LOAD = "LikenessSweepValues", "LikenessTuneStrengths", "LikenessLoadCharacter"
 NEGATIVE = "blurry, deformed"
@@ -75,7 +75,7 @@ def tune(files: Files, sweep: Sweep, overrides: Overrides) -> ApiGraph:
     positive = g.add("CLIPTextEncode", "Positive", clip=[applied, 1], text=[words, 0])
     negative = g.add("CLIPTextEncode", "Negative", clip=[applied, 1], text=[words, 1])
     guided: list[Link] = [[applied, 0], [positive, 0], [negative, 0]]
-    picture = _sample(g, files, checkpoint, character, guided, [values, 6], overrides)
+    picture = drawn_picture(g, character, guided, [checkpoint, 2], [values, 6], overrides, adapter=files.adapter)
     seen = _encoders(g, sweep)
     g.add(TUNE, "Tune Strengths", image=picture, sweep=[values, 0], character=character, **seen, **sweep.tune)
     return g.nodes

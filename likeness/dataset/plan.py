@@ -12,10 +12,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints, ValidationError, model_validator
 
-from ..errors import LikenessError
-from ..profile import BaseFamily, Line, Share, Slug, Text
+from ..errors import LikenessError, first_fault
+from ..profile import BaseFamily, Line, Share, Slug, Text, Value
 from .buckets import Bucket, Shape, buckets_of
 from .groups import GroupBy
 
@@ -81,12 +81,6 @@ RejectCode = Literal[
     "by hand",
     "no picture",
 ]
-
-
-class Value(BaseModel):
-    """Frozen, with no field that is not named here and no silent change of type."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Box(Value):
@@ -320,10 +314,8 @@ def read_model(model: type[M], data: bytes, where: Path | str) -> M:
     try:
         return model.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
         more = f" ({error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise LikenessError(f"{where}: {field}: {first['msg']}{more}.") from None
+        raise LikenessError(f"{where}: {first_fault(error, 'the file')}{more}.") from None
     except LikenessError as error:
         raise LikenessError(f"{where}: {error}") from None
     except (ValueError, RecursionError):

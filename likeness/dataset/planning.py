@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import LikenessError
 from ..paths import check_slug, slug_of
-from ..profile import Profile
+from ..profile import Profile, one_line
 from .buckets import Shape, buckets_of
 from .captions import never_change
 from .groups import even_repeats, group_of, looks
@@ -60,18 +60,22 @@ def about(profile: Profile, trigger: str = "", class_word: str | None = None) ->
 
     LikenessError for words that are no line.
     """
-    word = " ".join(unicodedata.normalize("NFC", _one_line(trigger, "trigger") or profile.trigger).split())
+    word = " ".join(unicodedata.normalize("NFC", _words(trigger, "trigger") or profile.trigger).split())
     notes: tuple[str, ...] = ()
     if not word:
         word = profile.slug.replace("_", "").replace("-", "")
         notes = (f"The profile has no trigger word, so {word!r} is used: write it into the profile.",)
-    kind = _one_line(class_word, "class_word") if class_word is not None else profile.class_word
+    kind = _words(class_word, "class_word") if class_word is not None else profile.class_word
     return About(profile.name, profile.slug, word, " ".join(unicodedata.normalize("NFC", kind).split()), notes)
 
 
-def _one_line(text: str, field: str) -> str:
+def _words(text: str, field: str) -> str:
     """LikenessError for what can be neither in a caption nor in a folder's name."""
-    if any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text) or len(text) > _LINE:
+    try:
+        short = len(one_line(text)) <= _LINE
+    except ValueError:
+        short = False
+    if not short:
         raise LikenessError(f"{field}: write it on one line of at most {_LINE} characters.")
     return text.strip()
 

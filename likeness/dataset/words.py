@@ -9,7 +9,7 @@ from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
 
-from ..errors import LikenessError, quoted
+from ..errors import LikenessError, first_fault, quoted
 from ..profile import FAMILIES
 from .groups import GroupBy
 from .plan import MAX_PICTURES, Choice, Rules, SetPlan, Wish
@@ -70,9 +70,7 @@ def _from_json(text: str, where: str) -> tuple[Choice, ...]:
         found = values.get("choices", []) if isinstance(values, dict) else values
         choices = _CHOICES.validate_json(json.dumps(found))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise LikenessError(f"{where}: {field}: {first['msg']}.") from None
+        raise LikenessError(f"{where}: {first_fault(error)}.") from None
     except (ValueError, RecursionError):
         raise LikenessError(f"{where}: this is no valid JSON: give a list of choices, or a plan.") from None
     if len({c.source for c in choices}) != len(choices) or len(choices) > MAX_PICTURES:
@@ -94,8 +92,7 @@ def read_wish(family: str, steps: int | None, batch: int = 1, rank: int | None =
     try:
         return Wish.model_validate_json(json.dumps({"family": family, "steps": steps, "batch": batch, "rank": rank}))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise LikenessError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        raise LikenessError(f"{first_fault(error)}.") from None
 
 
 def parse_rules(pairs: Iterable[str], rules: Rules = Rules()) -> Rules:  # noqa: B008 - a frozen value
@@ -113,8 +110,7 @@ def parse_rules(pairs: Iterable[str], rules: Rules = Rules()) -> Rules:  # noqa:
     try:
         made = Rules.model_validate_json(json.dumps(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise LikenessError(f"rules: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from None
+        raise LikenessError(f"rules: {first_fault(error)}.") from None
     if not made.need_face and made.identity != "off":
         raise LikenessError(
             "need_face=false takes pictures that no face was looked for in, so nobody checks whom they show: add "

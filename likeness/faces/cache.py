@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,16 @@ def cache_key(image: RGB8, pipeline: Pipeline) -> str:
     h.update(np.ascontiguousarray(image).data)  # no copy; other threads run meanwhile
     h.update(pipeline.key().encode())
     return h.hexdigest()
+
+
+def entry_about(key: str) -> dict[str, str]:
+    """What an entry says of itself."""
+    return {"key": key, "tool": f"likeness {__version__}"}
+
+
+def encode_entry(key: str, pipeline: Pipeline, faces: Sequence[Face]) -> bytes:
+    """The entry of the picture with that key."""
+    return encode_faces([(str(n), face) for n, face in enumerate(faces)], pipeline, entry_about(key))
 
 
 class EmbeddingCache:
@@ -68,8 +78,7 @@ class EmbeddingCache:
         if not self._keeps():
             return
         key = cache_key(image, pipeline)
-        named = [(str(position), face) for position, face in enumerate(faces)]
-        data = encode_faces(named, pipeline, {"key": key, "tool": f"likeness {__version__}"})
+        data = encode_entry(key, pipeline, faces)
         if len(data) > MAX_BYTES:
             return log.info("%d faces in one picture are too many to keep.", len(faces))
         try:

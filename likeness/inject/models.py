@@ -182,7 +182,7 @@ def _pairs(editor: Editor, targets: list[Sampler], clip_needed: bool = True) -> 
             models.add(point)
             clip = _clip_for(editor, sampler, point)
             if clip is None and clip_needed:
-                editor.refuse(_no_clip(editor, sampler))
+                editor.refuse(_no_clip(sampler))
             reads = clip in sampler.clips and clip not in clips and not _waits(editor, point, clip)
             clips |= {clip} if reads and clip else set()
             pairs.append(_Pair(point, clip, True, reads))
@@ -223,7 +223,7 @@ def _clip_beside(editor: Editor, point: Point) -> Point | None:
     return None
 
 
-def _no_clip(editor: Editor, sampler: Sampler) -> str:
+def _no_clip(sampler: Sampler) -> str:
     bare = [str(e.node) for e in sampler.encoders if e.texts and "clip" not in e.node.inputs]
     if any(e.node.class_type.startswith(("CLIPText", "TextEncode")) for e in sampler.encoders if str(e.node) in bare):
         return (

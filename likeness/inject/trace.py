@@ -319,7 +319,7 @@ class _Way:
             area = regional or _AREAS.search(node.class_type) is not None
             waiting += [(e, r, area) for e, r in reversed(parents)]
             if not parents or _ENCODES.search(node.class_type):
-                encoder = self._encoder(node, edge, role, regional)
+                encoder = self._encoder(node, role, regional)
                 known = encoders.get((node.id, encoder.role))
                 if known is None or (known.regional and not regional):
                     encoders[node.id, encoder.role] = encoder
@@ -327,7 +327,7 @@ class _Way:
                 aside += self._kinds.into(node.id, "clip")
         return list(encoders.values()), aside
 
-    def _encoder(self, node: Node, edge: Edge, role: Role, regional: bool) -> Encoder:
+    def _encoder(self, node: Node, role: Role, regional: bool) -> Encoder:
         texts = self._kinds.texts(node)
         negative = [name for name in texts if name.lower().startswith("neg")]
         positive = [name for name in texts if name not in negative]

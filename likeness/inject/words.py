@@ -42,7 +42,7 @@ def places_for(editor: Editor, samplers: list[Sampler], hidden: list[Encoder], i
     positive = {node_id for node_id, role in encoders if role == "positive"}
     for node_id in insert.prompt_in:
         if node_id not in positive:
-            editor.refuse(f"Node {node_id} is no text encoder of a positive prompt: {_offered(editor, samplers)}.")
+            editor.refuse(f"Node {node_id} is no text encoder of a positive prompt: {_offered(samplers)}.")
     places = []
     for encoder in encoders.values():
         if encoder.role == "negative" and encoder.node.id in positive and not encoder.only:
@@ -60,7 +60,7 @@ def _chosen(editor: Editor, sampler: Sampler, insert: Insert) -> Iterator[Encode
     elif len(positive) > 1 and any(e.regional for e in positive):
         if insert.words or insert.prompt is not None:
             editor.refuse(
-                f"{sampler.node} has a prompt for each part of the picture, {_shown(editor, positive)}: say which one "
+                f"{sampler.node} has a prompt for each part of the picture, {_shown(positive)}: say which one "
                 "shows the character, with --prompt-in."
             )
         positive = []
@@ -68,13 +68,13 @@ def _chosen(editor: Editor, sampler: Sampler, insert: Insert) -> Iterator[Encode
     yield from (e for e in sampler.encoders if e.role == "negative" and e.texts)
 
 
-def _shown(editor: Editor, encoders: list[Encoder]) -> str:
+def _shown(encoders: list[Encoder]) -> str:
     return listed([f"{e.node} {shortened(e.node.inputs[e.texts[0]])}" for e in encoders], 8)
 
 
-def _offered(editor: Editor, samplers: list[Sampler]) -> str:
+def _offered(samplers: list[Sampler]) -> str:
     found = {e.node.id: e for s in samplers for e in s.encoders if e.role == "positive" and e.texts}
-    return f"there is {_shown(editor, list(found.values()))}" if found else "there is none that could be found"
+    return f"there is {_shown(list(found.values()))}" if found else "there is none that could be found"
 
 
 def _refuse_wordless(editor: Editor, sampler: Sampler, insert: Insert) -> None:
@@ -100,7 +100,7 @@ def add_prompt_nodes(editor: Editor, places: list[Place], insert: Insert, load: 
         if place not in open_places:
             _into_ours(editor, place, insert)
     _refuse_negative(editor, places, insert)
-    texts = {role: _by_text(editor, open_places, insert, role == "negative") for role in ("positive", "negative")}
+    texts = {role: _by_text(open_places, insert, role == "negative") for role in ("positive", "negative")}
     if len(texts["positive"]) == len(texts["negative"]) == 1:
         (positive,), (negative,) = texts["positive"].values(), texts["negative"].values()
         return _join(editor, load, positive, negative, insert)
@@ -110,7 +110,7 @@ def add_prompt_nodes(editor: Editor, places: list[Place], insert: Insert, load: 
         _join(editor, load, [], found, insert)
 
 
-def _by_text(editor: Editor, places: list[Place], insert: Insert, negative: bool) -> dict[str, list[Place]]:
+def _by_text(places: list[Place], insert: Insert, negative: bool) -> dict[str, list[Place]]:
     given = insert.negative if negative else insert.prompt
     groups: dict[str, list[Place]] = {}
     for place in places:

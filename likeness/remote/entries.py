@@ -7,30 +7,18 @@ and that face model. Entries are those of `EmbeddingCache`, to the byte.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import __version__
 from ..errors import ModelMissingError, StorageError
-from ..faces.cache import SUFFIX, EmbeddingCache
-from ..faces.codec import MAX_BYTES, Packed, decode_faces, encode_faces
-from ..faces.face import Face, Pipeline
+from ..faces.cache import SUFFIX, EmbeddingCache, entry_about
+from ..faces.codec import MAX_BYTES, Packed, decode_faces
+from ..faces.face import Pipeline
 from ..files import atomic_write, read_limited
 
 _HEX = 64  # digits of a key
-
-
-def packed_entry(key: str, pipeline: Pipeline, faces: Sequence[Face]) -> bytes:
-    """What `EmbeddingCache.put` writes for a picture with that key."""
-    named = [(str(position), face) for position, face in enumerate(faces)]
-    return encode_faces(named, pipeline, _about(key))
-
-
-def _about(key: str) -> dict[str, str]:
-    return {"key": key, "tool": f"likeness {__version__}"}
 
 
 def store_entry(cache: EmbeddingCache, key: str, pipeline: Pipeline, data: bytes, write: bool = True) -> int:
@@ -39,7 +27,7 @@ def store_entry(cache: EmbeddingCache, key: str, pipeline: Pipeline, data: bytes
     ModelMissingError where it is not what it should be, StorageError where it cannot be written.
     """
     packed = decode_faces(data)
-    if packed is None or not _is_of(packed, key, pipeline) or packed.extra != _about(key):
+    if packed is None or not _is_of(packed, key, pipeline) or packed.extra != entry_about(key):
         raise ModelMissingError(
             "A worker sent faces that are damaged, or of another face model or version: install the same version of "
             "Likeness and the same model files on every machine."

@@ -25,14 +25,14 @@ from .. import images
 from ..dataset.workers import in_order
 from ..errors import ImageError, LikenessError, ModelMissingError, StorageError
 from ..faces.analyser import OnnxAnalyser
-from ..faces.cache import EmbeddingCache, cache_key
+from ..faces.cache import EmbeddingCache, cache_key, encode_entry
 from ..faces.codec import MAX_BYTES
 from ..faces.face import Analyser, Face, Pipeline
 from ..faces.packs import FacePack
 from ..faces.stream import WORKERS, analyse_many
 from ..files import read_limited
 from ..images import RGB8
-from .entries import faces_in, known_keys, number_of, packed_entry, store_entry
+from .entries import faces_in, known_keys, number_of, store_entry
 from .spread import Local, OnRay, spread
 
 CHUNK, CHUNK_BYTES = 16, 32 * 1024 * 1024  # pictures, and bytes of their files, in one task
@@ -145,7 +145,7 @@ class Analysis:
                     yield self._answer(found.key, keys.pop(found.key), found.faces, analyser)
 
     def _answer(self, number: int, key: str, faces: Sequence[Face], analyser: Analyser) -> Answer:
-        entry = packed_entry(key, self.pipeline, faces)
+        entry = encode_entry(key, self.pipeline, faces)
         if len(entry) > MAX_BYTES:
             return Answer(number, error=ImageError(f"{len(faces)} faces in one picture are too many to keep."))
         return Answer(number, key, entry, None, analyser.providers[0] if analyser.providers else "")

@@ -261,6 +261,8 @@ class Folder:
 
 def _of_scene(made: tuple[Media, ...], scene: Scene) -> tuple[Media, ...]:
     """Of a graph that draws a whole list and names the scene in each file, those of this scene; else all."""
+    if len(made) == 1:
+        return made
     own = tuple(media for media in made if _scene_digest(media.data) == scene.digest)
     return own or made
 

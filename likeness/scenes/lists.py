@@ -22,7 +22,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from ..errors import LibraryError, LikenessError, quoted
 from ..files import move_folder
 from ..library import Library
-from ..profile import Line, Profile, _one_line, _Value
+from ..profile import Line, Profile, Value, one_line
 from ..profile_toml import check_as, emit_table, read_table
 from ..shared_files import (
     KINDS,
@@ -49,11 +49,11 @@ _NAMED = re.compile(r"([^:()<>\[\]{}]{1,80}):\s+(?=\S)")  # "red dress: ..."; "(
 _FIELD = re.compile(r"(trigger|loras)\s*=\s*(.*)", re.IGNORECASE | re.DOTALL)
 
 
-class Entry(_Value):
+class Entry(Value):
     """One value of a facet."""
 
     name: Annotated[Line, StringConstraints(min_length=1)]
-    text: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT), AfterValidator(_one_line)]  # in a prompt
+    text: Annotated[str, StringConstraints(min_length=1, max_length=MAX_TEXT), AfterValidator(one_line)]  # in a prompt
     trigger: Line = ""  # the word its LoRA was trained on
     loras: Line = ""  # a LoRA stack, e.g. "red_dress:0.7, silk:0.4"
 
@@ -72,7 +72,7 @@ class Entry(_Value):
 Entries = Annotated[tuple[Entry, ...], Field(max_length=MAX_ENTRIES)]
 
 
-class Lists(_Value):
+class Lists(Value):
     """A list for each facet; those that are not given are empty. `DEFAULTS` has some of each."""
 
     schema_version: Literal[1] = 1

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from .. import __version__, prompt
 from ..best_of import MAX_SEED, next_seed
 from ..errors import LikenessError
-from ..profile import Line, Profile, _no_control, _one_line, _Value
+from ..profile import Line, Profile, Value, no_control, one_line
 from ..profile_toml import check_as
 
 FORMAT = 1  # of the metadata
@@ -23,11 +23,11 @@ _DERIVED = 50  # bits: a browser holds 53 of a number, so that a seed can be typ
 Seeds = Literal["each", "same"]
 SEEDS: tuple[Seeds, ...] = ("each", "same")
 
-Words = Annotated[str, StringConstraints(max_length=MAX_PROMPT), AfterValidator(_no_control)]
-Stack = Annotated[str, StringConstraints(max_length=4000), AfterValidator(_one_line)]  # LoRAs, as `lora_stack` reads it
+Words = Annotated[str, StringConstraints(max_length=MAX_PROMPT), AfterValidator(no_control)]
+Stack = Annotated[str, StringConstraints(max_length=4000), AfterValidator(one_line)]  # LoRAs, as `lora_stack` reads it
 
 
-class Scene(_Value):
+class Scene(Value):
     """One picture to make."""
 
     name: Annotated[Line, StringConstraints(min_length=1)]  # a file name without suffix; unique among its like
@@ -103,7 +103,7 @@ def checked_text(text: str, field: str) -> str:
     """A text for a prompt with plain line ends. LikenessError for control characters, or more than a prompt holds."""
     plain = text.replace("\r\n", "\n").replace("\r", "\n")
     try:
-        _no_control(plain)
+        no_control(plain)
     except ValueError as error:
         raise LikenessError(f"{field}: {error}.") from None
     if len(plain) > MAX_PROMPT:

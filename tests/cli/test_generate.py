@@ -14,6 +14,7 @@ import pytest
 pytest.importorskip("aiohttp", reason="the pretended server needs it")
 
 from likeness.cli.generating import SOME_MISSING, STOPPED, add_generate
+from likeness.cli.graphs import Overrides
 from likeness.cli.graphs_scene import Drawing, scene_graph
 from likeness.cli.places import places_of
 from likeness.errors import LikenessError, LoraError
@@ -37,7 +38,8 @@ LORAS = ["town.safetensors", "smile.safetensors"]
 
 def info() -> dict[str, Any]:
     """What a server with all that a scene needs tells of its nodes."""
-    whole = Drawing("mara", "a", vae="v", steps=1, cfg=1.0, sampler="s", scheduler="s", width=64, height=64)
+    numbers = Overrides(steps=1, cfg=1.0, sampler="s", scheduler="s", width=64, height=64)
+    whole = Drawing("mara", "a", vae="v", numbers=numbers)
     nodes = scene_graph(whole, Scene(name="a", seed=1, prompt=""), [StackEntry("x", 1.0, 1.0)])
     told: dict[str, Any] = {
         n["class_type"]: {

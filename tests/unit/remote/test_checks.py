@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from likeness.cli.graphs import Overrides
 from likeness.cli.graphs_scene import Drawing, scene_graph
 from likeness.lora_stack import StackEntry
 from likeness.remote.checks import MAX_TOLD, NodeClasses
@@ -150,7 +151,9 @@ def test_a_long_chain_and_many_problems_are_no_trouble() -> None:
 def test_a_scene_needs_what_a_server_tells_of_its_nodes() -> None:
     scene = Scene(name="park", seed=7, prompt="ada in a park", negative="blurry")
     lora = StackEntry("town.safetensors", 0.7, 0.5, ("portorosso",))
-    nodes = scene_graph(Drawing("ada", "a.safetensors", vae="v.pt", steps=9, sampler="heun", width=640), scene, [lora])
+    nodes = scene_graph(
+        Drawing("ada", "a.safetensors", "v.pt", numbers=Overrides(steps=9, sampler="heun", width=640)), scene, [lora]
+    )
     kinds = [node["class_type"] for node in nodes.values()]
     assert kinds[:5] == [
         "CheckpointLoaderSimple",

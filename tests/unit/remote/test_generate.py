@@ -438,9 +438,7 @@ def test_the_manifest_keeps_the_rows_of_earlier_calls(pretend: Make, tmp_path: P
 def test_of_a_graph_that_draws_a_whole_list_only_the_scenes_own_picture_is_kept(tmp_path: Path) -> None:
     wanted, other = scenes(2)
     plain = images.encode_png(np.zeros((8, 8, 3), np.uint8))
-    made = tuple(
-        Media(".png", with_texts(plain, {"likeness": json.dumps(s.metadata("ada"))})) for s in (other, wanted)
-    )
+    made = tuple(Media(".png", with_texts(plain, {"likeness": json.dumps(s.metadata("ada"))})) for s in (other, wanted))
     assert _of_scene(made, wanted) == (made[1],)
     bare = (Media(".png", plain), Media(".png", plain))
     assert _of_scene(bare, wanted) == bare

@@ -15,12 +15,12 @@ import pytest
 from likeness import images
 from likeness.dataset.sources import folder_sources
 from likeness.errors import LikenessError, ModelMissingError, StorageError
-from likeness.faces.cache import CachedAnalyser, EmbeddingCache, cache_key
+from likeness.faces.cache import CachedAnalyser, EmbeddingCache, cache_key, encode_entry
 from likeness.faces.face import Analyser
 from likeness.faces.packs import FacePack
 from likeness.faces.stream import analyse_many
 from likeness.remote import faces as faces_module
-from likeness.remote.entries import faces_in, known_keys, number_of, packed_entry, store_entry
+from likeness.remote.entries import faces_in, known_keys, number_of, store_entry
 from likeness.remote.faces import Analysis, Answer, Filled, PackModel, Picture, fill_cache, pixels_of
 from likeness.remote.spread import Local, OnRay
 
@@ -188,9 +188,9 @@ def test_a_worker_with_another_face_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "entry",
     {
-        "damaged": packed_entry("a" * 64, PIPE, [make_face(1)])[:-1],
-        "of another picture": packed_entry("b" * 64, PIPE, [make_face(1)]),
-        "of another model": packed_entry("a" * 64, replace(PIPE, recogniser="c" * 64), [make_face(1)]),
+        "damaged": encode_entry("a" * 64, PIPE, [make_face(1)])[:-1],
+        "of another picture": encode_entry("b" * 64, PIPE, [make_face(1)]),
+        "of another model": encode_entry("a" * 64, replace(PIPE, recogniser="c" * 64), [make_face(1)]),
         "no entry": b"",
     }.items(),
     ids=lambda item: item[0],
@@ -205,7 +205,7 @@ def test_an_entry_that_is_not_what_it_should_be_is_not_written(entry: tuple[str,
 @pytest.mark.parametrize("key", ["../../../" + "a" * 55, "A" * 64, "", "a" * 63])
 def test_a_key_that_a_worker_made_up_leads_nowhere(key: str, tmp_path: Path) -> None:
     with pytest.raises(ModelMissingError):
-        store_entry(EmbeddingCache(tmp_path / "cache"), key, PIPE, packed_entry(key, PIPE, []))
+        store_entry(EmbeddingCache(tmp_path / "cache"), key, PIPE, encode_entry(key, PIPE, []))
     assert tree(tmp_path) == {} and faces_in(EmbeddingCache(tmp_path), key, PIPE) is None
 
 
@@ -248,7 +248,7 @@ def test_a_task_holds_a_bounded_number_of_pictures_and_bytes(monkeypatch: pytest
 
 
 def test_nothing_that_identifies_a_person_is_shown(tmp_path: Path) -> None:
-    answer: Any = Answer(0, "k", packed_entry("a" * 64, PIPELINE, [make_face(1)]))
+    answer: Any = Answer(0, "k", encode_entry("a" * 64, PIPELINE, [make_face(1)]))
     assert "entry" not in repr(answer) and "data" not in repr(Picture(0, tmp_path, b"secret"))
 
 

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+NEGATIVE = "blurry, deformed"
+
 Link = list[Any]  # ["<node id>", output index]
 ApiGraph = dict[str, dict[str, Any]]
 
@@ -82,10 +84,10 @@ def create_character(
 ) -> ApiGraph:
     """Photos in ComfyUI's input folder -> a character; the node shows its aligned faces."""
     graph = Graph()
-    loaded = {
+    photos = {
         f"images__image{i}": [graph.add("LoadImage", f"Photo {i + 1}", image=file), 0] for i, file in enumerate(images)
     }
-    created(graph, loaded, name, face_model)
+    created(graph, photos, name, face_model)
     return graph.nodes
 
 
@@ -119,19 +121,19 @@ def lora_faceid_score(
 def two_characters(files: Files = Files(), seed: int = 1, overrides: Overrides = Overrides()) -> ApiGraph:
     """Two characters side by side, each with face, words and LoRA of its own."""
     g = Graph()
-    checkpoint = g.add("CheckpointLoaderSimple", "Checkpoint", ckpt_name=files.checkpoint)
+    checkpoint = checkpoint_of(g, files)
     cast: Link | None = None
     people = (
         ("Left", files.character, 0.0, "smiling, wearing a blue coat"),
         ("Right", files.second, 0.5, "laughing, wearing a yellow raincoat"),
     )
-    loaded: list[Link] = []
+    characters: list[Link] = []
     for side, slug, left, words in people:
-        loaded.append([g.add("LikenessLoadCharacter", f"{side} character", character=slug, lora_version=0), 0])
+        characters.append([g.add("LikenessLoadCharacter", f"{side} character", character=slug, lora_version=0), 0])
         placed = g.add(
             "LikenessPlaceCharacter",
             f"Place {side.lower()}",
-            character=loaded[-1],
+            character=characters[-1],
             where="box",
             where__left=left,
             where__top=0.0,
@@ -143,22 +145,22 @@ def two_characters(files: Files = Files(), seed: int = 1, overrides: Overrides =
             cast=cast,
         )
         cast = [placed, 0]
-    applied = g.add(
+    placed_on = g.add(
         "LikenessApplyCharacters",
         "Apply Characters",
         model=[checkpoint, 0],
         clip=[checkpoint, 1],
         cast=cast,
         prompt="two friends side by side in a sunny park, soft light, looking at the camera",
-        negative="blurry, deformed",
+        negative=NEGATIVE,
         share=0.7,
         adapter=files.adapter,
         image_encoder=files.image_encoder,
     )
     picture = drawn_picture(
         g,
-        loaded[0],
-        [[applied, output] for output in range(3)],
+        characters[0],
+        [[placed_on, output] for output in range(3)],
         [checkpoint, 2],
         seed,
         overrides,
@@ -171,11 +173,11 @@ def two_characters(files: Files = Files(), seed: int = 1, overrides: Overrides =
 def compile_identity(character: str, family: str = "auto", adapter: str = "auto") -> ApiGraph:
     """A character's face compiled and kept with it; the last node's text says what was made."""
     g = Graph()
-    loaded = g.add("LikenessLoadCharacter", "Load Character", character=character)
+    who = g.add("LikenessLoadCharacter", "Load Character", character=character)
     g.add(
         "LikenessCompileIdentity",
         "Compile Identity",
-        character=[loaded, 0],
+        character=[who, 0],
         family=family,
         adapter=adapter,
         image_encoder="auto",
@@ -186,29 +188,14 @@ def compile_identity(character: str, family: str = "auto", adapter: str = "auto"
 def _draw(files: Files, text: str, prefix: str, seed: int, overrides: Overrides) -> tuple[Graph, Link, Link]:
     """The drawing part that all graphs share; returns (graph, character, image)."""
     g = Graph()
-    checkpoint = g.add("CheckpointLoaderSimple", "Checkpoint", ckpt_name=files.checkpoint)
-    loaded = g.add("LikenessLoadCharacter", "Load Character", character=files.character, lora_version=0)
-    character: Link = [loaded, 0]
-    applied = g.add(
-        "LikenessApplyCharacter",
-        "Apply Character",
-        model=[checkpoint, 0],
-        clip=[checkpoint, 1],
-        character=character,
-        strengths="profile",
-        method="auto",
-        adapter=files.adapter,
-        image_encoder=files.image_encoder,
-    )
-    words = g.add(
-        "LikenessCharacterPrompt", "Character Prompt", character=character, text=text, negative="blurry, deformed"
-    )
-    positive = g.add("CLIPTextEncode", "Positive", clip=[applied, 1], text=[words, 0])
-    negative = g.add("CLIPTextEncode", "Negative", clip=[applied, 1], text=[words, 1])
+    checkpoint = checkpoint_of(g, files)
+    character = loaded(g, files)
+    model = applied(g, [checkpoint, 0], [checkpoint, 1], character, files)
+    positive, negative = worded(g, [model, 1], character, text)
     picture = drawn_picture(
         g,
         character,
-        [[applied, 0], [positive, 0], [negative, 0]],
+        [[model, 0], positive, negative],
         [checkpoint, 2],
         seed,
         overrides,
@@ -216,6 +203,37 @@ def _draw(files: Files, text: str, prefix: str, seed: int, overrides: Overrides)
     )
     g.add("SaveImage", "Save", images=picture, filename_prefix=prefix)
     return g, character, picture
+
+
+def loaded(g: Graph, files: Files, title: str = "Load Character") -> Link:
+    """The character of a name."""
+    return [g.add("LikenessLoadCharacter", title, character=files.character, lora_version=0), 0]
+
+
+def checkpoint_of(g: Graph, files: Files) -> str:
+    return g.add("CheckpointLoaderSimple", "Checkpoint", ckpt_name=files.checkpoint)
+
+
+def applied(
+    g: Graph, model: Link, clip: Link, character: Link, files: Files, title: str = "Apply Character", **choices: Any
+) -> str:
+    """Apply Character; `choices` replaces its strengths and method."""
+    inputs = {"strengths": "profile", "method": "auto", "adapter": files.adapter, "image_encoder": files.image_encoder}
+    given = {"model": model, "clip": clip, "character": character, **inputs, **choices}
+    return g.add("LikenessApplyCharacter", title, **given)
+
+
+def worded(
+    g: Graph, clip: Link, character: Link, text: Any, negative: Any = NEGATIVE, title: str = "Character Prompt"
+) -> tuple[Link, Link]:
+    """Positive and negative conditioning of the character's words joined to `text`, which may be a link."""
+    words = g.add("LikenessCharacterPrompt", title, character=character, text=text, negative=negative)
+    return encoded(g, clip, [words, 0], [words, 1])
+
+
+def encoded(g: Graph, clip: Link, positive: Link, negative: Link) -> tuple[Link, Link]:
+    yes = g.add("CLIPTextEncode", "Positive", clip=clip, text=positive)
+    return [yes, 0], [g.add("CLIPTextEncode", "Negative", clip=clip, text=negative), 0]
 
 
 def drawn_picture(

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from .graphs import ApiGraph, Files, Graph, Link, Overrides, drawn_picture
+from .graphs import ApiGraph, Files, Graph, Link, Overrides, applied, drawn_picture, worded
 
 COMPARE = "LikenessCompareVersions"
-NEGATIVE = "blurry, deformed"
 PROMPTS = (
     "portrait in a sunny park, soft light, looking at the camera",
     "sitting in a cafe by the window, reading a book, evening light",
@@ -52,23 +51,10 @@ def _drawn(
     what = f"version {version}" if version else "present"
     loaded = g.add("LikenessLoadCharacter", f"Character, {what}", character=files.character, lora_version=version)
     character: Link = [loaded, 0]
-    applied = g.add(
-        "LikenessApplyCharacter",
-        f"Apply, {what}",
-        model=[checkpoint, 0],
-        clip=[checkpoint, 1],
-        character=character,
-        strengths="profile",
-        method="auto",
-        adapter=files.adapter,
-        image_encoder=files.image_encoder,
-    )
+    model = applied(g, [checkpoint, 0], [checkpoint, 1], character, files, f"Apply, {what}")
     batch: Link | None = None
     for prompt in trial.prompts:
-        words = g.add("LikenessCharacterPrompt", f"Prompt, {what}", character=character, text=prompt, negative=NEGATIVE)
-        positive = g.add("CLIPTextEncode", "Positive", clip=[applied, 1], text=[words, 0])
-        negative = g.add("CLIPTextEncode", "Negative", clip=[applied, 1], text=[words, 1])
-        guided: list[Link] = [[applied, 0], [positive, 0], [negative, 0]]
+        guided = [[model, 0], *worded(g, [model, 1], character, prompt, title=f"Prompt, {what}")]
         for seed in trial.seeds:
             picture = drawn_picture(g, character, guided, [checkpoint, 2], seed, overrides, adapter=files.adapter)
             batch = picture if batch is None else [g.add("ImageBatch", "Batch", image1=batch, image2=picture), 0]

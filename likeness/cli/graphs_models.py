@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .graphs import ApiGraph, Files, Graph, Link, Overrides
-from .graphs_parts import Drawn, Pass, applied, decoded, drawn, loaded, sampled, saved, scored, settings_of, worded
+from .graphs import ApiGraph, Files, Graph, Link, Overrides, applied, loaded, worded
+from .graphs_parts import Drawn, Pass, decoded, drawn, sampled, saved, scored, settings_of
 
 _FILES, _OVERRIDES = Files(), Overrides()
 _SDXL = Files(checkpoint="sd_xl_base_1.0.safetensors")

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .graphs import Files, Graph, Link, Overrides
+from .graphs import Files, Graph, Link, Overrides, applied, checkpoint_of, loaded, worded
 from .graphs_train import JUDGING
 
-NEGATIVE = "blurry, deformed"
 PHOTO = "example.png"  # what lies in the input folder of every ComfyUI
 
 
@@ -38,42 +37,6 @@ class Pass:
     seed: Any = 1  # a number or a link
     batch: int = 1
     title: str = "Sample"
-
-
-def loaded(g: Graph, files: Files, title: str = "Load Character") -> Link:
-    """The character of a name."""
-    return [g.add("LikenessLoadCharacter", title, character=files.character, lora_version=0), 0]
-
-
-def checkpoint_of(g: Graph, files: Files) -> str:
-    return g.add("CheckpointLoaderSimple", "Checkpoint", ckpt_name=files.checkpoint)
-
-
-def applied(g: Graph, model: Link, clip: Link, character: Link, files: Files, **choices: Any) -> str:
-    """Apply Character; `choices` replaces its strengths and method."""
-    inputs = {"strengths": "profile", "method": "auto", **choices}
-    encoder, adapter = files.image_encoder, files.adapter
-    return g.add(
-        "LikenessApplyCharacter",
-        "Apply Character",
-        model=model,
-        clip=clip,
-        character=character,
-        adapter=adapter,
-        image_encoder=encoder,
-        **inputs,
-    )
-
-
-def worded(g: Graph, clip: Link, character: Link, text: Any, negative: Any = NEGATIVE) -> tuple[Link, Link]:
-    """Positive and negative conditioning of the character's words joined to `text`, which may be a link."""
-    words = g.add("LikenessCharacterPrompt", "Character Prompt", character=character, text=text, negative=negative)
-    return encoded(g, clip, [words, 0], [words, 1])
-
-
-def encoded(g: Graph, clip: Link, positive: Link, negative: Link) -> tuple[Link, Link]:
-    yes = g.add("CLIPTextEncode", "Positive", clip=clip, text=positive)
-    return [yes, 0], [g.add("CLIPTextEncode", "Negative", clip=clip, text=negative), 0]
 
 
 def drawn(files: Files, text: Any, graph: Graph | None = None, character: Link | None = None, **choices: Any) -> Drawn:

@@ -8,24 +8,21 @@ from typing import Any
 from ..dataset.balance import BACKGROUNDS, OUTFITS
 from ..scenes.lists import DEFAULTS, FACETS
 from ..scenes.proposals import FRAME
-from .graphs import ApiGraph, Files, Graph, Link, Overrides, created
-from .graphs_parts import (
+from .graphs import (
     NEGATIVE,
-    PHOTO,
-    Drawn,
-    Pass,
+    ApiGraph,
+    Files,
+    Graph,
+    Link,
+    Overrides,
     applied,
     checkpoint_of,
-    decoded,
-    detailed,
+    created,
     encoded,
     loaded,
-    sampled,
-    saved,
-    scored,
-    settings_of,
     worded,
 )
+from .graphs_parts import PHOTO, Drawn, Pass, decoded, detailed, sampled, saved, scored, settings_of
 from .graphs_train import training_set
 
 _FILES, _OVERRIDES = Files(), Overrides()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .graphs import ApiGraph, Files, Graph, Link, Overrides, drawn_picture
-from .graphs_compare import NEGATIVE, PROMPTS, Trial, compare_versions
+from .graphs import ApiGraph, Files, Graph, Link, Overrides, applied, drawn_picture, worded
+from .graphs_compare import PROMPTS, Trial, compare_versions
 
 JUDGING: dict[str, Any] = {
     "face_model": "auto",
@@ -126,26 +126,12 @@ def _trained(g: Graph, checkpoint: str, pictures: str, options: dict[str, Any]) 
 
 def _with_version(g: Graph, files: Files, checkpoint: str, character: Link, seed: int, overrides: Overrides) -> Link:
     """A picture of the character as the version draws it."""
-    applied = g.add(
-        "LikenessApplyCharacter",
-        "Apply Character",
-        model=[checkpoint, 0],
-        clip=[checkpoint, 1],
-        character=character,
-        strengths="profile",
-        method="auto",
-        adapter=files.adapter,
-        image_encoder=files.image_encoder,
-    )
-    words = g.add(
-        "LikenessCharacterPrompt", "Character Prompt", character=character, text=PROMPTS[0], negative=NEGATIVE
-    )
-    positive = g.add("CLIPTextEncode", "Positive", clip=[applied, 1], text=[words, 0])
-    negative = g.add("CLIPTextEncode", "Negative", clip=[applied, 1], text=[words, 1])
+    model = applied(g, [checkpoint, 0], [checkpoint, 1], character, files)
+    positive, negative = worded(g, [model, 1], character, PROMPTS[0])
     return drawn_picture(
         g,
         character,
-        [[applied, 0], [positive, 0], [negative, 0]],
+        [[model, 0], positive, negative],
         [checkpoint, 2],
         seed,
         overrides,

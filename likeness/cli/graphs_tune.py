@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import LikenessError
-from .graphs import ApiGraph, Files, Graph, Link, Overrides, drawn_picture
+from .graphs import ApiGraph, Files, Graph, Link, Overrides, applied, checkpoint_of, drawn_picture, loaded, worded
 
 VALUES, TUNE, LOAD = "LikenessSweepValues", "LikenessTuneStrengths", "LikenessLoadCharacter"
-NEGATIVE = "blurry, deformed"
 
 
 @dataclass(frozen=True)
@@ -54,27 +53,11 @@ SHOWN = Sweep(  # every input of the example graph, as the nodes have it
 def tune(files: Files, sweep: Sweep, overrides: Overrides) -> ApiGraph:
     """A character drawn with the strengths, seed and prompt of Sweep Values, and tuned."""
     g = Graph()
-    checkpoint = g.add("CheckpointLoaderSimple", "Checkpoint", ckpt_name=files.checkpoint)
-    character: Link = [g.add(LOAD, "Load Character", character=files.character, lora_version=0), 0]
+    checkpoint = checkpoint_of(g, files)
+    character = loaded(g, files)
     values = g.add(VALUES, "Sweep Values", **sweep.values)
-    applied = g.add(
-        "LikenessApplyCharacter",
-        "Apply Character",
-        model=[checkpoint, 0],
-        clip=[checkpoint, 1],
-        character=character,
-        strengths="profile",
-        method="auto",
-        adapter=files.adapter,
-        image_encoder=files.image_encoder,
-        sweep=[values, 0],
-    )
-    words = g.add(
-        "LikenessCharacterPrompt", "Character Prompt", character=character, text=[values, 7], negative=NEGATIVE
-    )
-    positive = g.add("CLIPTextEncode", "Positive", clip=[applied, 1], text=[words, 0])
-    negative = g.add("CLIPTextEncode", "Negative", clip=[applied, 1], text=[words, 1])
-    guided: list[Link] = [[applied, 0], [positive, 0], [negative, 0]]
+    model = applied(g, [checkpoint, 0], [checkpoint, 1], character, files, sweep=[values, 0])
+    guided = [[model, 0], *worded(g, [model, 1], character, [values, 7])]
     picture = drawn_picture(g, character, guided, [checkpoint, 2], [values, 6], overrides, adapter=files.adapter)
     seen = _encoders(g, sweep)
     g.add(TUNE, "Tune Strengths", image=picture, sweep=[values, 0], character=character, **seen, **sweep.tune)

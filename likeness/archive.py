@@ -13,14 +13,16 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from .character import FACES, IDENTITY, REFERENCES
 from .errors import LibraryError, LikenessError
+from .faces.codec import without_crops
 from .files import atomic_write, read_limited
 from .library import PROFILE, Library
 from .paths import check_relative, inside, slug_of
 from .profile import Profile
 from .profile_toml import MAX_BYTES, emit, parse
 
-FOLDERS = ("references", "faces", "identity")  # what a character folder holds beside its profile
+FOLDERS = (REFERENCES, FACES, IDENTITY)  # what a character folder holds beside its profile
 MAX_ENTRIES = 2_000
 MAX_FILE = 128 * 1024 * 1024
 MAX_TOTAL = 2 * 1024 * 1024 * 1024
@@ -140,5 +142,16 @@ def _unpack(library: Library, profile: Profile, archive: zipfile.ZipFile, entrie
     text = emit(profile)
     with library.new_folder(profile.slug) as folder:
         for relative, info in entries.items():
-            atomic_write(inside(folder, relative), _read(archive, info))
+            place_file(library, folder, relative, _read(archive, info))
         atomic_write(folder / PROFILE, text)
+
+
+def place_file(library: Library, folder: Path, relative: str, data: bytes) -> None:
+    """A file of another character into a new one's folder: stored faces without their pictures, where the library
+    keeps only vectors; those that cannot be read are left out then."""
+    if relative.startswith(f"{FACES}/") and not library.keeps_crops():
+        bare = without_crops(data)
+        if bare is None:
+            return
+        data = bare
+    atomic_write(inside(folder, relative), data)

@@ -222,7 +222,8 @@ def _keep(library: Library, slug: str, pipeline: Pipeline, faces: Mapping[str, F
     """Store faces beside those that another program has stored meanwhile."""
     with library.lock(slug):
         folder = library.folder(slug)
-        write_faces(folder, pipeline, library.get(slug).references, {**faces_by(folder, pipeline), **faces})
+        merged = {**faces_by(folder, pipeline), **faces}
+        write_faces(folder, pipeline, library.get(slug).references, merged, library.keeps_crops())
 
 
 def faces_by(folder: Path, pipeline: Pipeline) -> dict[str, Face]:
@@ -250,9 +251,11 @@ def read_faces(folder: Path, pack: str) -> Packed | None:
     return packed
 
 
-def write_faces(folder: Path, pipeline: Pipeline, references: Sequence[Reference], faces: Mapping[str, Face]) -> None:
-    """Store the faces of all references that have one."""
-    named = [(r.file, faces[r.file]) for r in references if r.file in faces]
+def write_faces(
+    folder: Path, pipeline: Pipeline, references: Sequence[Reference], faces: Mapping[str, Face], crops: bool = True
+) -> None:
+    """Store the faces of all references that have one; without `crops` only their vectors."""
+    named = [(r.file, faces[r.file] if crops else faces[r.file].bare) for r in references if r.file in faces]
     paths = {file: inside(folder, file) for file, _ in named}
     stamps = {f: [*stamp, _file_hash(p)] for f, p in paths.items() if (stamp := _stamp(p)) is not None}
     data = encode_faces(named, pipeline, {STAMPS: json.dumps(stamps, sort_keys=True)})

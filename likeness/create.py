@@ -88,7 +88,7 @@ def create_character(
     if not selection.chosen:
         raise FaceError("No picture shows a face, so no character was made. " + " ".join(selection.notes))
     with library.new_folder(draft.slug) as folder:
-        added = _write(folder, draft, selection, analyser, {})
+        added = _write(folder, draft, selection, analyser, {}, library.keeps_crops())
     return _created(library, draft.slug, added, selection, analyser)
 
 
@@ -115,7 +115,7 @@ def add_references(
         return Creation(character, (), tuple(selection.notes))
     with library.lock(slug):
         faces = {f.file: f.face for f in character.faces}
-        added = _write(library.folder(slug), library.get(slug), selection, analyser, faces)
+        added = _write(library.folder(slug), library.get(slug), selection, analyser, faces, library.keeps_crops())
     return _created(library, slug, added, selection, analyser)
 
 
@@ -183,7 +183,7 @@ def _pixel_hash(pixels: images.RGB8) -> str:
 
 
 def _write(
-    folder: Path, profile: Profile, selection: _Selection, analyser: Analyser, known: Mapping[str, Face]
+    folder: Path, profile: Profile, selection: _Selection, analyser: Analyser, known: Mapping[str, Face], crops: bool
 ) -> tuple[str, ...]:
     """Pictures, faces and then the profile into `folder`; returns the new files.
 
@@ -201,7 +201,7 @@ def _write(
     try:
         for file, chosen in zip(files, selection.chosen, strict=True):
             atomic_write(inside(folder, file), images.encode_png(chosen.image.pixels))
-        write_faces(folder, pipeline, references, {**faces_by(folder, pipeline), **known, **new})
+        write_faces(folder, pipeline, references, {**faces_by(folder, pipeline), **known, **new}, crops)
         atomic_write(folder / PROFILE, text)
     except LikenessError:
         for file in files:

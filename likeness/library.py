@@ -3,6 +3,7 @@
     <root>/<slug>/profile.toml, references/, faces/, identity/
     <root>/.locks/<slug>.lock      one writer per character
     <root>/.trash/<slug>-<time>/   what was trashed; nothing is ever deleted
+    <root>/.trash/<slug>-references/   pictures that were references of it, and go with it when it is renamed
 
 Several roots can be given (ComfyUI's extra_model_paths.yaml): all are read, new characters
 go to the first.
@@ -10,6 +11,7 @@ go to the first.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +26,8 @@ from .profile_toml import MAX_BYTES, emit, parse
 
 PROFILE = "profile.toml"
 LOCKS, TRASH = ".locks", ".trash"
+REMOVED = "references"  # in the trash, "<slug>-references": pictures that a character has lost
+_MORE = re.compile(r"-[2-9]|-[1-9]\d{1,2}")  # of several such folders; no date, which a trashed character has
 
 
 @dataclass(frozen=True)
@@ -39,12 +43,14 @@ class Entry:
 class Library:
     """The characters below one or more roots."""
 
-    def __init__(self, roots: Sequence[Path]) -> None:
+    def __init__(self, roots: Sequence[Path], keeps_crops: Callable[[], bool] = lambda: True) -> None:
+        """`keeps_crops`: whether aligned pictures of faces may be stored beside their embeddings; asked each time."""
         if not roots:
             raise LibraryError(
                 "No folder is set for characters: register one as `characters` in extra_model_paths.yaml."
             )
         self.roots = tuple(Path(r) for r in roots)
+        self.keeps_crops = keeps_crops
 
     def slugs(self) -> list[str]:
         """Folder names of all characters, sorted; a name in two roots counts once, the first root wins."""
@@ -155,10 +161,13 @@ class Library:
             profile = self.get(slug).model_copy(update={"name": name, "slug": new})
             data, old = emit(profile), self.folder(slug)
             move_folder(old, old.parent / new)
+            moved = [(old, old.parent / new)]
             try:  # killed here, the character is listed with an error that says how to mend it
+                moved += _move_removed(old.parent / TRASH, slug, new)
                 atomic_write(old.parent / new / PROFILE, data)
             except LikenessError:
-                move_folder(old.parent / new, old)
+                for before, after in moved:
+                    move_folder(after, before)
                 raise
         return profile
 
@@ -178,3 +187,28 @@ class Library:
     def sweep(self) -> int:
         """Remove temporary files that killed writers left behind; returns how many."""
         return sum(sweep_temp(root) for root in self.roots if root.is_dir())
+
+
+def removed_pictures(trash: Path, slug: str) -> list[Path]:
+    """Folders of the trash with pictures that were references of a character; the first is where the next one goes."""
+    usual = trash / f"{slug}-{REMOVED}"
+    return [usual, *(p for p in sorted(trash.glob(f"{usual.name}-*")) if _MORE.fullmatch(p.name[len(usual.name) :]))]
+
+
+def _move_removed(trash: Path, slug: str, new: str) -> list[tuple[Path, Path]]:
+    """Give the folders of a renamed character's removed pictures its new name; returns (before, after) of each.
+
+    A character of that name may have left such a folder before: it stays, and ours gets a number.
+    """
+    moved: list[tuple[Path, Path]] = []
+    try:
+        for before in filter(Path.is_dir, removed_pictures(trash, slug)):
+            names = (f"{new}-{REMOVED}{'' if n == 1 else f'-{n}'}" for n in range(1, 1000))
+            after = next(trash / name for name in names if not (trash / name).exists())
+            move_folder(before, after)
+            moved.append((before, after))
+    except LikenessError:
+        for before, after in moved:
+            move_folder(after, before)
+        raise
+    return moved

@@ -7,11 +7,10 @@ in the trash, and in the cache of analysed pictures.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 from . import images
-from .archive import FOLDERS, MAX_FILE, belongs
+from .archive import FOLDERS, MAX_FILE, belongs, place_file
 from .cards import picture_tag
 from .character import FACES, IDENTITY, faces_path, read_faces, write_faces
 from .errors import LibraryError, LikenessError
@@ -28,13 +27,13 @@ from .files import (
     read_limited,
     staging_folder,
 )
-from .library import PROFILE, TRASH, Library
+from .library import PROFILE, TRASH, Library, removed_pictures
 from .paths import inside, slug_of
 from .profile import Profile
 from .profile_toml import emit
 
 _SUFFIX = ".safetensors"
-_OF_TRASH = re.compile(r"references|\d{8}-\d{6}(-\d+)?")  # what follows "<slug>-" in the trash
+_TRASHED = re.compile(r"\d{8}-\d{6}(-\d+)?")  # what follows "<slug>-" in the trash
 
 
 def duplicate(library: Library, slug: str, name: str) -> Profile:
@@ -48,8 +47,7 @@ def duplicate(library: Library, slug: str, name: str) -> Profile:
         text = emit(profile)
         with library.new_folder(new) as copy:
             for path in (p for part in FOLDERS for p in sorted((folder / part).rglob("*")) if belongs(p, folder)):
-                relative = path.relative_to(folder).as_posix()
-                atomic_write(inside(copy, relative), read_limited(path, MAX_FILE))
+                place_file(library, copy, path.relative_to(folder).as_posix(), read_limited(path, MAX_FILE))
             atomic_write(copy / PROFILE, text)
     return profile
 
@@ -70,7 +68,7 @@ def remove_reference(library: Library, slug: str, file: str, *, for_good: bool =
             raise LibraryError(f"{file!r} of {profile.name} is another picture by now: look again.")
         changed = profile.model_copy(update={"references": kept})
         text = emit(changed)
-        _forget_faces(folder, changed)
+        _forget_faces(folder, changed, library.keeps_crops())
         for path in (folder / IDENTITY).glob(f"*{_SUFFIX}"):
             delete_file(path)
         _take_away(folder, slug, inside(folder, file), for_good)
@@ -84,7 +82,7 @@ def _take_away(folder: Path, slug: str, picture: Path, for_good: bool) -> None:
     if for_good:
         delete_file(picture)
     elif picture.is_file():
-        trash = make_folder(folder.parent / TRASH / f"{slug}-references")
+        trash = make_folder(removed_pictures(folder.parent / TRASH, slug)[0])
         move_entry(picture, _free(trash, picture))
 
 
@@ -93,14 +91,14 @@ def _free(folder: Path, picture: Path) -> Path:
     return next(folder / name for name in names if not (folder / name).exists())
 
 
-def _forget_faces(folder: Path, profile: Profile) -> None:
+def _forget_faces(folder: Path, profile: Profile, crops: bool) -> None:
     """Write the stored faces of every face model again, without those of references that are gone."""
     for path in (folder / FACES).glob(f"*{_SUFFIX}"):
         stored = read_faces(folder, path.stem)
         if stored is None or not profile.references:
             delete_file(path)
         else:
-            write_faces(folder, stored.pipeline, profile.references, dict(stored.named))
+            write_faces(folder, stored.pipeline, profile.references, dict(stored.named), crops)
             if path != faces_path(folder, stored.pipeline.pack):  # under another name, by hand
                 delete_file(path)
 
@@ -114,18 +112,15 @@ def delete_for_good(library: Library, slug: str, cache: EmbeddingCache) -> int:
         if not library.exists(slug):
             raise LibraryError(f"There is no character {slug!r} to delete.")
         folder = library.folder(slug)
-        old = [p for p in (folder.parent / TRASH).glob(f"{slug}-*") if _is_trash_of(p.name, slug)]
+        trash = folder.parent / TRASH
+        old = [p for p in trash.glob(f"{slug}-*") if _TRASHED.fullmatch(p.name[len(slug) + 1 :])]
+        old += removed_pictures(trash, slug)
         forgotten = _forget_cached([folder, *old], cache)
         with staging_folder(folder.parent) as stage:  # gone at once; what a killed program leaves of it is swept later
             move_folder(folder, stage / slug)
             for place in (*old, stage / slug):
                 delete_folder(place)
     return forgotten
-
-
-def _is_trash_of(name: str, slug: str) -> bool:
-    """ "ada-20260101-120000" and "ada-references" are of "ada"; "ada-two-20260101-120000" is not."""
-    return _OF_TRASH.fullmatch(name.removeprefix(f"{slug}-")) is not None
 
 
 def _forget_cached(folders: list[Path], cache: EmbeddingCache) -> int:
@@ -157,20 +152,3 @@ def _forget(picture: Path, pipelines: list[Pipeline], cache: EmbeddingCache) -> 
     for path in found:
         delete_file(path)
     return len(found)
-
-
-def drop_crops(library: Library, slug: str) -> int:
-    """Keep only the vectors of a character's faces; returns how many pictures of faces were dropped.
-
-    FaceID Plus and Plus V2 need the pictures, so they analyse the references again.
-    """
-    dropped = 0
-    with library.lock(slug):
-        folder, references = library.folder(slug), library.get(slug).references
-        for path in (folder / FACES).glob(f"*{_SUFFIX}"):
-            stored = read_faces(folder, path.stem)
-            if stored is not None:
-                bare = {name: replace(face, crop=None) for name, face in stored.named}
-                dropped += sum(face.crop is not None for _, face in stored.named)
-                write_faces(folder, stored.pipeline, references, bare)
-    return dropped

@@ -14,8 +14,6 @@ from ..likeness.library import Library
 from ..likeness.lora_file import attach, lora_base
 from ..likeness.paths import slug_of
 from ..likeness.profile import FAMILIES, Profile
-from ..likeness.removal import drop_crops
-from ..likeness.settings import read_settings
 from . import host
 from .types import CharacterType, backend_input, face_model_input, provider_input
 
@@ -150,8 +148,6 @@ class CreateCharacter(io.ComfyNode):
         made = make_or_add(library, draft(name, slug, **texts), pictures, engine, if_exists)
         if path is not None:
             library.update(slug, lambda profile: attach(profile, path, lora, family))
-        if not read_settings(host.settings_file()).keep_crops:
-            drop_crops(library, slug)  # `made` has them for the preview
         host.remember_state(slug)
         character = made.character if path is None else open_character(library, slug)
         report = f"{made.report()}\nFace model: {describe_engine(engine)}"

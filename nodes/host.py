@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import threading
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,7 @@ _FOLDERS = (
 FACE_FILES = "face_embeddings"
 _hashes: list[FileHashes] = []  # at most one
 _ccip: dict[tuple[Any, str], Any] = {}  # (files, provider) -> the open model; at most one
+_opening = threading.Lock()  # of the analysers: the panel's threads ask for one while a graph runs
 _analysers: dict[tuple[FacePack, str, str], CachedAnalyser] = {}  # the newest two: a pack holds up to 400 MB
 
 
@@ -98,7 +100,7 @@ def media_folder(name: str) -> Path:
 
 
 def library() -> Library:
-    return Library([Path(p) for p in folder_paths.get_folder_paths("characters")])
+    return Library([Path(p) for p in folder_paths.get_folder_paths("characters")], _keeps_crops)
 
 
 def face_stamps() -> list[tuple[str, int, int]]:
@@ -201,7 +203,11 @@ def identity_folder() -> Path:
 
 def face_cache() -> EmbeddingCache:
     """Faces of pictures that were analysed before; nothing is added to it where only vectors may be kept."""
-    return EmbeddingCache(_private_folder() / "faces", lambda: read_settings(settings_file()).keep_crops)
+    return EmbeddingCache(_private_folder() / "faces", _keeps_crops)
+
+
+def _keeps_crops() -> bool:
+    return read_settings(settings_file()).keep_crops
 
 
 def settings_file() -> Path:
@@ -251,13 +257,13 @@ def analyser(pack_name: str = "", provider: str = "cpu", backend: str = BACKENDS
 
     pack = find_pack(pack_name or AUTO, _face_roots())
     key = (pack, provider, backend)
-    if key not in _analysers:
-        cache = face_cache()
-        while len(_analysers) > 1:
-            _analysers.pop(next(iter(_analysers)))
-        kind = OnnxAnalyser if backend == BACKENDS[0] else InsightFaceAnalyser
-        _analysers[key] = CachedAnalyser(kind(pack, provider), cache, stop_if_interrupted)
-    return _analysers[key]
+    with _opening:
+        if key not in _analysers:
+            while len(_analysers) > 1:
+                _analysers.pop(next(iter(_analysers)))
+            kind = OnnxAnalyser if backend == BACKENDS[0] else InsightFaceAnalyser
+            _analysers[key] = CachedAnalyser(kind(pack, provider), face_cache(), stop_if_interrupted)
+        return _analysers[key]
 
 
 def drawn_gate(engine: CachedAnalyser) -> DrawnGate:

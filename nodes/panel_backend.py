@@ -57,6 +57,10 @@ class PanelBackend:
         if client and (server := host.prompt_server()) is not None:
             server.send_sync(event, dict(data), client)
 
+    def tell_all(self, event: str) -> None:
+        if (server := host.prompt_server()) is not None:
+            server.send_sync(event, {})
+
 
 def _versions() -> dict[str, str]:
     """Name -> version of what Likeness runs in."""

@@ -1,4 +1,5 @@
-"""Handlers that change something, under the character's lock, and tell the browser that asked."""
+"""Handlers that change something, under the character's lock. The browser that asked sees how far they are, and every
+browser is told that something has changed."""
 
 from __future__ import annotations
 
@@ -17,10 +18,11 @@ from ..likeness.errors import LibraryError, LikenessError
 from ..likeness.files import atomic_write, delete_file
 from ..likeness.lora_versions import activate
 from ..likeness.paths import contained
-from ..likeness.removal import delete_for_good, drop_crops, duplicate, remove_reference
+from ..likeness.removal import delete_for_good, duplicate, remove_reference
 from ..likeness.settings import change_settings, read_settings
 from .asked import Answer, Asked, Body
 from .backend import Backend
+from .uploads import input_file, taken
 
 MOST_PICTURES = 100  # in one request
 MOST_PIXELS = 400_000_000  # of them together, which are 1.2 GB in memory: 33 photos of 12 megapixels
@@ -84,25 +86,23 @@ def create(backend: Backend, asked: Asked) -> Answer:
     """A character from pictures that were uploaded."""
     body = asked.read(NewCharacter)
     texts = {key: getattr(body, key) for key in ("trigger", "class_word", "description", "negative")}
-    profile, own = draft(body.name, **texts), read_settings(backend.settings_file())
-    pictures, unreadable = _pictures(backend, body.images)
+    with taken(backend.input_folder(), body.images):
+        profile, own = draft(body.name, **texts), read_settings(backend.settings_file())
+        pictures, unreadable = _pictures(backend, body.images)
     step = _progress(backend, asked, "create", profile.slug, len(pictures))
     made = create_character(backend.library(), profile, pictures, backend.analyser(own.face_model), step)
-    if not own.keep_crops:
-        drop_crops(backend.library(), profile.slug)
-    return _changed(backend, asked, profile.slug, "\n".join([made.report(), *unreadable]))
+    return _changed(backend, profile.slug, "\n".join([made.report(), *unreadable]))
 
 
 def add(backend: Backend, asked: Asked) -> Answer:
     """More references for one."""
     body, library = asked.read(MorePictures), backend.library()
-    pictures, unreadable = _pictures(backend, body.images)
+    with taken(backend.input_folder(), body.images):
+        pictures, unreadable = _pictures(backend, body.images)
     engine = backend.analyser(library.get(asked.slug).face_model)
     step = _progress(backend, asked, "add", asked.slug, len(pictures))
     made = add_references(library, asked.slug, pictures, engine, step, unlike=body.unlike)
-    if not read_settings(backend.settings_file()).keep_crops:
-        drop_crops(library, asked.slug)
-    return _changed(backend, asked, asked.slug, "\n".join([made.report(), *unreadable]))
+    return _changed(backend, asked.slug, "\n".join([made.report(), *unreadable]))
 
 
 def remove(backend: Backend, asked: Asked) -> Answer:
@@ -111,7 +111,7 @@ def remove(backend: Backend, asked: Asked) -> Answer:
     for_good = _for_good(backend, body.for_good)
     remove_reference(backend.library(), asked.slug, body.file, for_good=for_good, tag=body.thumbnail)
     how = "deleted" if for_good else "moved to the library's trash"
-    return _changed(backend, asked, asked.slug, f"{body.file} was {how}.")
+    return _changed(backend, asked.slug, f"{body.file} was {how}.")
 
 
 def calibrate_one(backend: Backend, asked: Asked) -> Answer:
@@ -125,17 +125,17 @@ def calibrate_one(backend: Backend, asked: Asked) -> Answer:
     made = calibrate(measured, rivals)
     save_calibration(library, asked.slug, made)
     odd = [*measured.identity.advice(), *drawn_note(measured, engine)]
-    return _changed(backend, asked, asked.slug, "\n".join([report(made, opened.profile.name), *odd, *problems]))
+    return _changed(backend, asked.slug, "\n".join([report(made, opened.profile.name), *odd, *problems]))
 
 
 def copy(backend: Backend, asked: Asked) -> Answer:
     made = duplicate(backend.library(), asked.slug, asked.read(Named).name)
-    return _changed(backend, asked, made.slug, f"{made.name} has everything that {asked.slug} has.")
+    return _changed(backend, made.slug, f"{made.name} has everything that {asked.slug} has.")
 
 
 def rename(backend: Backend, asked: Asked) -> Answer:
     made = backend.library().rename(asked.slug, asked.read(Named).name)
-    return _changed(backend, asked, made.slug, f"{asked.slug} is now called {made.slug}.")
+    return _changed(backend, made.slug, f"{asked.slug} is now called {made.slug}.")
 
 
 def trash(backend: Backend, asked: Asked) -> Answer:
@@ -148,7 +148,7 @@ def trash(backend: Backend, asked: Asked) -> Answer:
     else:
         place = library.folder(asked.slug)
         text = f"{asked.slug} was moved to {library.trash(asked.slug)}: move it back to {place} to restore it."
-    return _changed(backend, asked, asked.slug, text)
+    return _changed(backend, asked.slug, text)
 
 
 def _for_good(backend: Backend, agreed: bool | None) -> bool:
@@ -174,8 +174,9 @@ def _exported(backend: Backend, slug: str) -> Path:
 
 def import_one(backend: Backend, asked: Asked) -> Answer:
     body = asked.read(Archive)
-    made = import_zip(backend.library(), _input(backend, body.file), body.name or None)
-    return _changed(backend, asked, made.slug, f"{made.name} was added.")
+    with taken(backend.input_folder(), [body.file]):
+        made = import_zip(backend.library(), input_file(backend.input_folder(), body.file), body.name or None)
+    return _changed(backend, made.slug, f"{made.name} was added.")
 
 
 def use_version(backend: Backend, asked: Asked) -> Answer:
@@ -183,7 +184,7 @@ def use_version(backend: Backend, asked: Asked) -> Answer:
     body = asked.read(Version)
     profile, family = activate(backend.library(), asked.slug, body.version, body.family)
     what = f"version {body.version}" if body.version else "no LoRA"
-    return _changed(backend, asked, asked.slug, f"{profile.name} is drawn with {what} on {family}.")
+    return _changed(backend, asked.slug, f"{profile.name} is drawn with {what} on {family}.")
 
 
 def change(backend: Backend, asked: Asked) -> Answer:
@@ -197,7 +198,7 @@ def _pictures(backend: Backend, names: list[str]) -> tuple[list[NamedImage], lis
     found, problems, pixels = [], [], 0
     for name in names:
         try:
-            found.append(NamedImage(name.rsplit("/", 1)[-1], images.read(_input(backend, name))))
+            found.append(NamedImage(name.rsplit("/", 1)[-1], images.read(input_file(backend.input_folder(), name))))
         except LikenessError as error:
             problems.append(str(error))
             continue
@@ -212,11 +213,6 @@ def _pictures(backend: Backend, names: list[str]) -> tuple[list[NamedImage], lis
     return found, problems
 
 
-def _input(backend: Backend, name: str) -> Path:
-    """A file below ComfyUI's input folder. PathError or BadNameError for anything else."""
-    return contained(backend.input_folder(), *name.replace("\\", "/").split("/"))
-
-
 def _progress(backend: Backend, asked: Asked, action: str, slug: str, total: int) -> Callable[[int], None]:
     event = {"action": action, "slug": slug, "of": total}
     return lambda done: backend.tell("likeness.progress", {**event, "done": done}, asked.client)
@@ -227,6 +223,6 @@ def _of(backend: Backend, asked: Asked, action: str) -> Callable[[int, int], Non
     return lambda done, of: backend.tell("likeness.progress", {**event, "done": done, "of": of}, asked.client)
 
 
-def _changed(backend: Backend, asked: Asked, slug: str, text: str) -> Answer:
-    backend.tell("likeness.changed", {"slug": slug}, asked.client)
+def _changed(backend: Backend, slug: str, text: str) -> Answer:
+    backend.tell_all("likeness.changed")
     return {"slug": slug, "report": text}

@@ -39,5 +39,8 @@ class Backend(Protocol):
     def tell(self, event: str, data: Mapping[str, Any], client: str) -> None:
         """Send an event to one browser; to nobody for ""."""
 
+    def tell_all(self, event: str) -> None:
+        """Send an event to every browser. It names nobody: each looks for itself."""
+
 
 Progress = Callable[[int, int], None]

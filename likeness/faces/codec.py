@@ -80,6 +80,12 @@ def checksum_of(arrays: Arrays, about: Mapping[str, str]) -> str:
     return h.hexdigest()
 
 
+def without_crops(data: bytes) -> bytes | None:
+    """What `encode_faces` wrote, without the pictures of faces; None for anything else."""
+    packed = decode_faces(data)
+    return packed and encode_faces([(name, face.bare) for name, face in packed.named], packed.pipeline, packed.extra)
+
+
 def decode_faces(data: bytes) -> Packed | None:
     """What `encode_faces` wrote; None for anything else, however it was damaged or made up."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -67,6 +67,11 @@ class Face:
     def area(self) -> float:
         left, top, right, bottom = (float(v) for v in self.box)
         return max(right - left, 0.0) * max(bottom - top, 0.0)
+
+    @property
+    def bare(self) -> Face:
+        """Without its picture, where only vectors may be kept."""
+        return replace(self, crop=None)
 
 
 def normalise(vector: Vector) -> Vector:

@@ -153,7 +153,8 @@ def state(library: Library) -> dict[str, object]:
         pictures = {p.name: p.read_bytes() for p in (entry.folder / "references").glob("*")}
         faces = [(f.file, f.face.embedding.tobytes()) for f in character.faces]
         found[entry.slug] = (entry.profile, pictures, faces, character.problems)
-    found[".trash"] = len(list((library.roots[0] / ".trash").glob("*")))
+    trash = library.roots[0] / ".trash"
+    found[".trash"] = sorted(p.relative_to(trash).as_posix().partition("-2")[0] for p in trash.rglob("*"))
     return found
 
 
@@ -163,6 +164,8 @@ def start(ada: Library, tmp_path: Path) -> Path:
     other = Library([tmp_path / "other"])
     create_character(other, draft("Mia"), [NamedImage("a", face_picture(3, 0))], FakeAnalyser())
     (tmp_path / "mia.zip").write_bytes(export_zip(other, "mia"))
+    (tmp_path / "characters" / ".trash" / "ada-references").mkdir(parents=True)
+    (tmp_path / "characters" / ".trash" / "ada-references" / "007.png").write_bytes(b"x")
     return tmp_path
 
 

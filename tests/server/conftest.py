@@ -37,7 +37,10 @@ class FakeBackend:
     events: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
 
     def library(self) -> Any:
-        return self.pack("likeness.library").Library([self.home / "characters"])
+        read = self.pack("likeness.settings").read_settings
+        return self.pack("likeness.library").Library(
+            [self.home / "characters"], lambda: read(self.settings_file()).keep_crops
+        )
 
     def folders(self) -> Any:
         return self.pack("likeness.doctor").model_folders(self.home)
@@ -65,6 +68,9 @@ class FakeBackend:
 
     def tell(self, event: str, data: Mapping[str, Any], client: str) -> None:
         self.events.append((event, dict(data), client))
+
+    def tell_all(self, event: str) -> None:
+        self.events.append((event, {}, "everybody"))
 
 
 @dataclass(frozen=True)

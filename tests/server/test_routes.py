@@ -97,9 +97,15 @@ def test_a_character_is_made_from_uploaded_pictures(panel: Panel) -> None:
     answer = panel.post("/likeness/characters", name="Zoë", images=["zoe_0.png", "zoe_1.png"], client_id="me")
     assert answer.json()["slug"] == "zoe" and slugs(panel) == ["ada", "zoe"]
     assert [e[0] for e in panel.backend.events] == ["likeness.progress", "likeness.progress", "likeness.changed"]
-    assert {e[2] for e in panel.backend.events} == {"me"}
+    assert [e[2] for e in panel.backend.events] == ["me", "me", "everybody"]
     more = panel.post("/likeness/characters/zoe/references", images=["zoe_2.png"])
     assert "1 picture(s) added, 3 in all" in more.json()["report"]
+
+
+def test_a_change_is_told_to_every_browser_and_names_nobody(panel: Panel) -> None:
+    for path, body in (("rename", {"name": "Bea"}), ("duplicate", {"name": "Zoe"})):
+        assert panel.post(f"/likeness/characters/{slugs(panel)[0]}/{path}", client_id="me", **body).status == 200
+    assert panel.backend.events == [("likeness.changed", {}, "everybody")] * 2
 
 
 def test_what_cannot_be_made_says_why_and_leaves_nothing(panel: Panel) -> None:
@@ -169,6 +175,22 @@ def test_only_vectors_are_kept_where_the_user_says_so(panel: Panel, pack: Any) -
     assert len(stored.named) == 3 and all(face.crop is None for _, face in stored.named)
     opened = pack("likeness.character").open_character(panel.backend.library(), "zoe")
     assert opened.has_crops and pack("likeness.crops").character_crops(opened).shape == (3, 224, 224, 3)
+
+
+def test_only_vectors_are_kept_of_a_character_that_is_opened_imported_or_copied(panel: Panel, pack: Any) -> None:
+    library, home = panel.backend.library(), panel.backend.home
+    made = panel.post("/likeness/characters/ada/export").json()
+    (home / "input" / "ada.zip").write_bytes((home / "output" / "likeness" / made["filename"]).read_bytes())
+    panel.post("/likeness/settings", keep_crops=False)
+    assert panel.post("/likeness/import", file="ada.zip", name="Eve").status == 200
+    assert panel.post("/likeness/characters/ada/duplicate", name="Zoe").status == 200
+    library.update("ada", lambda p: p.model_copy(update={"face_model": ""}))
+    for path in (library.folder("ada") / "faces").iterdir():
+        path.unlink()
+    assert panel.post("/likeness/characters/ada/calibrate").status == 200  # looks at the pictures again
+    for slug in ("ada", "eve", "zoe"):
+        stored = pack("likeness.character").read_faces(home / "characters" / slug, "")
+        assert len(stored.named) == 3 and all(face.crop is None for _, face in stored.named), slug
 
 
 def test_settings_name_what_is_wrong(panel: Panel) -> None:

@@ -12,7 +12,7 @@ from likeness.errors import LibraryError
 from likeness.faces.cache import CachedAnalyser, EmbeddingCache
 from likeness.identity_store import store_of
 from likeness.library import Library
-from likeness.removal import delete_for_good, drop_crops, duplicate, remove_reference
+from likeness.removal import delete_for_good, duplicate, remove_reference
 from likeness.settings import Settings, change_settings, read_settings
 
 from ..fakes import FakeAnalyser, face_picture
@@ -70,6 +70,23 @@ def test_the_last_reference_takes_the_stored_faces_with_it(library: Library) -> 
     assert not open_character(library, "ada").has_identity
 
 
+def test_pictures_that_were_taken_out_go_with_a_character_that_is_renamed(library: Library, tmp_path: Path) -> None:
+    trash = library.roots[0] / ".trash"
+    for slug, name in (("ada", "Eve"), ("ada_two", "Ada")):
+        remove_reference(library, slug, "references/001.png")
+        library.rename(slug, name)
+    remove_reference(library, "ada", "references/002.png")
+    assert sorted(p.relative_to(trash).as_posix() for p in trash.rglob("*.png")) == [
+        "ada-references/001.png", "ada-references/002.png", "eve-references/001.png",
+    ]  # fmt: skip
+    library.trash("eve")
+    library.rename("ada", "Eve")  # what the other Eve has left stays as it was
+    assert sorted(p.name for p in trash.iterdir() if "references" in p.name) == ["eve-references", "eve-references-2"]
+    assert len(list((trash / "eve-references-2").iterdir())) == 2
+    delete_for_good(library, "eve", EmbeddingCache(tmp_path / "cache"))
+    assert list(trash.iterdir()) == []
+
+
 def test_deleting_for_good_spares_a_character_of_a_longer_name(library: Library, tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path / "cache")
     analyser = CachedAnalyser(FakeAnalyser(), cache)
@@ -88,10 +105,15 @@ def test_deleting_for_good_spares_a_character_of_a_longer_name(library: Library,
 
 def test_vectors_without_pictures_are_the_same_vectors(library: Library) -> None:
     before = open_character(library, "ada").identity.vector
-    assert drop_crops(library, "ada") == 3 and drop_crops(library, "ada") == 0
-    assert (open_character(library, "ada").identity.vector == before).all()
-    size = next((library.folder("ada") / "faces").iterdir()).stat().st_size
+    duplicate(Library(library.roots, keeps_crops=lambda: False), "ada", "Bare")
+    assert (open_character(library, "bare").identity.vector == before).all()
+    size = next((library.folder("bare") / "faces").iterdir()).stat().st_size
     assert size < 12_000  # three crops would be 450 kB
+
+
+def test_removing_a_reference_where_only_vectors_are_kept_keeps_no_picture_of_a_face(library: Library) -> None:
+    remove_reference(Library(library.roots, keeps_crops=lambda: False), "ada", "references/002.png")
+    assert [f.face.crop for f in open_character(library, "ada").faces] == [None, None]
 
 
 def test_settings_that_cannot_be_read_are_the_defaults(tmp_path: Path) -> None:

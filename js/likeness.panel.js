@@ -2,6 +2,7 @@
 
 import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { onLibraryChange } from "./lib/changes.mjs";
 import { el, root } from "./lib/dom.mjs";
 import { doctorPage } from "./lib/panel-doctor.mjs";
 import { listPage } from "./lib/panel-list.mjs";
@@ -9,7 +10,6 @@ import { characterPage } from "./lib/panel-page.mjs";
 import { loadWords, t } from "./lib/words.mjs";
 
 const TAB = "likeness-characters";
-const FEW = 300; // ms; changes of one action come together
 
 /** What the panel shows now. One at a time: ComfyUI makes it anew whenever the tab is opened. */
 class Panel {
@@ -17,14 +17,12 @@ class Panel {
     this.main = el("div", { class: "likeness-main" });
     this.status = el("div", { class: "likeness-status", role: "status", "aria-live": "polite" });
     container.style.height = "100%"; // ComfyUI gives it none, and the list scrolls by itself
-    container.replaceChildren(root("panel", {}, this.main, this.status));
-    this.listeners = [
-      ["likeness.progress", (event) => this.progressed(event.detail)],
-      ["likeness.changed", () => this.changed()],
-      ["execution_success", () => this.changed()],
-      ["reconnected", () => this.changed()],
-    ];
-    for (const [name, run] of this.listeners) api.addEventListener(name, run);
+    // The command line and other programs tell nobody what they change: whoever comes back to the panel looks again.
+    container.replaceChildren(root("panel", { pointerenter: () => this.changes.soon() }, this.main, this.status));
+    this.heard = (event) => this.progressed(event.detail);
+    api.addEventListener("likeness.progress", this.heard);
+    // A graph of anybody's may have changed a character: ComfyUI tells everybody when its queue has.
+    this.changes = onLibraryChange(() => this.page?.refresh?.(), ["status", "reconnected"]);
     this.list();
   }
 
@@ -85,16 +83,11 @@ class Panel {
     if (this.busy) this.say(t("{done} of {of}", { done, of }));
   }
 
-  changed() {
-    clearTimeout(this.later);
-    this.later = setTimeout(() => this.page?.refresh?.(), FEW);
-  }
-
   destroy() {
     this.gone = true;
-    clearTimeout(this.later);
+    this.changes.stop();
     this.page?.destroy?.();
-    for (const [name, run] of this.listeners) api.removeEventListener(name, run);
+    api.removeEventListener("likeness.progress", this.heard);
   }
 }
 

@@ -1,7 +1,7 @@
 // The character picker: a searchable gallery below the list that holds the value. The value is the list's alone.
 
-import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
+import { onLibraryChange } from "./lib/changes.mjs";
 import { button, el } from "./lib/dom.mjs";
 import { get, picture } from "./lib/http.mjs";
 import { badges } from "./lib/panel-list.mjs";
@@ -190,6 +190,6 @@ app.registerExtension({
   ],
   keybindings: [{ combo: { key: "k", alt: true, shift: true }, commandId: "Likeness.FindCharacter" }],
   setup() {
-    api.addEventListener("likeness.changed", () => changed().catch(() => {}));
+    onLibraryChange(() => changed().catch(() => {}));
   },
 });

@@ -2,8 +2,9 @@
 
 import { app } from "../../scripts/app.js";
 import { el } from "./lib/dom.mjs";
+import { view } from "./lib/http.mjs";
 import { virtualList } from "./lib/virtual-list.mjs";
-import { address, look, served } from "./lib/widget-picture.mjs";
+import { look, served } from "./lib/widget-picture.mjs";
 import { resultView } from "./lib/widget-results.mjs";
 import { t } from "./lib/words.mjs";
 
@@ -105,7 +106,7 @@ function cut(data, row, side) {
   const scale = side / data.sheet.thumb;
   const [width, height] = data.sheet.size.map((value) => value * scale);
   const [left, top] = row.at.map((value) => -value * scale);
-  const image = el("img", { src: address(data.file), alt: "", draggable: "false", style: `width:${width}px;height:${height}px;left:${left}px;top:${top}px` });
+  const image = el("img", { src: view(data.file), alt: "", draggable: "false", style: `width:${width}px;height:${height}px;left:${left}px;top:${top}px` });
   image.addEventListener("error", () => image.remove());
   return el("span", { class: "likeness-cut", "aria-hidden": "true", style: `width:${side}px;height:${side}px` }, image);
 }

@@ -53,8 +53,15 @@ export function picture(slug, tag, { reference, size = 128, box = false } = {}) 
   return api.apiURL(`/likeness/characters/${slug}/thumbnail?${query}`);
 }
 
-/** Puts files into ComfyUI's input folder; gives their names there. */
-export async function upload(files, subfolder = "likeness") {
+/** The address of a file that ComfyUI itself serves: {filename, subfolder, type}. */
+export function view({ filename, subfolder, type }) {
+  return api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+}
+
+/** Puts files into ComfyUI's input folder for one request, which deletes them; gives their names there. */
+export async function upload(files) {
+  const lot = [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  const subfolder = `likeness/uploads/${lot}`;
   const names = [];
   for (const file of files) {
     const form = new FormData();

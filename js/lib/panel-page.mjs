@@ -2,7 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { button, el } from "./dom.mjs";
-import { deletesForGood, get, post, queue, upload } from "./http.mjs";
+import { deletesForGood, get, post, queue, upload, view } from "./http.mjs";
 import { openExample, useInGraph } from "./panel-graph.mjs";
 import { badges, dropZone } from "./panel-list.mjs";
 import { identityPart, lorasPart, referencesPart, setsPart, strengthsPart, wordsPart } from "./panel-parts.mjs";
@@ -33,6 +33,7 @@ export function characterPage(panel, slug) {
   dropZone(element, add);
 
   let turn = 0; // of two answers the later question's counts
+  let shown; // the answer that is drawn; an equal one changes nothing under the user's hands
   async function refresh() {
     const mine = (turn += 1);
     let found;
@@ -41,9 +42,13 @@ export function characterPage(panel, slug) {
       if (mine !== turn) return;
     } catch (error) {
       if (mine !== turn) return;
+      shown = undefined;
       body.replaceChildren(el("p", { class: "likeness-error", role: "alert", text: error.message }));
       return;
     }
+    const text = JSON.stringify(found);
+    if (text === shown) return;
+    shown = text;
     title.textContent = found.name;
     element.setAttribute("aria-label", found.name);
     badgesRow.replaceChildren(...badges(found));
@@ -126,9 +131,7 @@ async function rename(page) {
 async function exportZip(page) {
   const told = await page.act("export", {}, t("Exporting"));
   if (!told) return;
-  const { api } = await import("../../../scripts/api.js");
-  const query = new URLSearchParams({ filename: told.filename, subfolder: told.subfolder, type: told.type });
-  el("a", { href: api.apiURL(`/view?${query}`), download: told.filename }).click();
+  el("a", { href: view(told), download: told.filename }).click();
 }
 
 async function trash(page) {

@@ -17,7 +17,7 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
   let asked = new Set();
   let turn = 0;
   let drawn = new Map();
-  let failed; // what is shown in place of rows that could not be fetched
+  let note; // what is shown in place of rows: there are none, or they could not be fetched
   let active = 0; // the row that Tab reaches
   let wanted = -1; // the row that gets the focus as soon as it is there
 
@@ -31,21 +31,33 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
     } catch (error) {
       asked.delete(page);
       if (mine !== turn) return;
-      failed = el("p", { class: "likeness-error", role: "alert", text: error.message });
-      sizer.replaceChildren(failed);
-      drawn = new Map();
+      instead(el("p", { class: "likeness-error", role: "alert", text: error.message }));
       return;
     }
     if (mine !== turn) return;
-    failed?.remove();
-    failed = undefined;
+    const before = pages.get(page);
+    // Else what is drawn is true, and stays under the user's hands.
+    if (note || found.total !== total || (before && JSON.stringify(before) !== JSON.stringify(found.rows))) clear();
     total = found.total;
     active = Math.max(0, Math.min(total - 1, active)); // else Tab would reach no row of a list that got shorter
     pages.set(page, found.rows);
     sizer.style.height = `${total * height}px`;
-    if (total === 0) sizer.replaceChildren(empty());
+    if (total === 0) instead(empty());
     else update();
     if (page + 1 < total / PAGE) ask(page + 1); // so that scrolling waits for nothing
+  }
+
+  function clear() {
+    if (sizer.contains(document.activeElement)) wanted = active; // a keyboard stays where it is
+    note = undefined;
+    drawn = new Map();
+    sizer.replaceChildren();
+  }
+
+  function instead(element) {
+    clear();
+    note = element;
+    sizer.replaceChildren(note);
   }
 
   const row = (index) => pages.get(Math.floor(index / PAGE))?.[index % PAGE];
@@ -112,18 +124,16 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
     get total() {
       return total;
     },
-    /** Everything anew; `keep` stays where the user has scrolled to. */
+    /** Everything anew; `keep` stays where the user has scrolled to, and draws only what has changed. */
     async show(keep = false) {
       turn += 1;
-      pages = new Map();
       asked = new Set();
-      drawn = new Map();
       if (!keep) {
+        pages = new Map();
+        clear();
         view.scrollTop = 0;
         active = 0;
       }
-      if (sizer.contains(document.activeElement)) wanted = active; // a keyboard stays where it is
-      sizer.replaceChildren();
       const at = Math.floor(view.scrollTop / height / PAGE);
       await ask(0);
       if (at > 0) await ask(at);

@@ -1,7 +1,7 @@
 // Looking at pictures in the place of the list that they belong to.
 
-import { api } from "../../../scripts/api.js";
 import { button, el } from "./dom.mjs";
+import { view } from "./http.mjs";
 import { t } from "./words.mjs";
 
 const FOLDERS = ["input", "output", "temp"];
@@ -10,10 +10,6 @@ const FOLDERS = ["input", "output", "temp"];
 export function served(value) {
   if (!value || typeof value.filename !== "string" || !value.filename || !FOLDERS.includes(value.type)) return null;
   return { filename: value.filename, subfolder: String(value.subfolder ?? ""), type: value.type };
-}
-
-export function address(file) {
-  return api.apiURL(`/view?${new URLSearchParams(file)}`);
 }
 
 /**
@@ -34,7 +30,7 @@ export function look(content, items, index) {
   function show() {
     const { picture, file, text: told } = items[at];
     alone.hidden = !file;
-    if (file) alone.href = address(file);
+    if (file) alone.href = view(file);
     stage.replaceChildren(picture() ?? gone(t("There is no picture of this one.")));
     text.textContent = told;
   }
@@ -67,7 +63,7 @@ export function look(content, items, index) {
 /** A picture that says so where its file is no more. */
 export function pictureOf(file, alt) {
   if (!file) return null;
-  const image = el("img", { src: address(file), alt, draggable: "false" });
+  const image = el("img", { src: view(file), alt, draggable: "false" });
   image.addEventListener("error", () => image.replaceWith(gone(t("The picture is gone: run the graph again."))));
   return image;
 }

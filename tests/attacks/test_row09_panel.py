@@ -119,7 +119,7 @@ def test_the_list_comes_back_with_the_server(page: Path) -> None:
         const container = await opened();
         assert.match(container.text, /ComfyUI does not answer/);
         api.answer = async () => json({ total: 7, characters: [] });
-        for (const [name, heard] of listeners) if (name === 'reconnected') heard({});
+        tell('reconnected', null);
         await soon(500);
         assert.match(container.text, /7 characters/);
         """,
@@ -187,8 +187,75 @@ def test_an_older_answer_never_replaces_a_newer_one(page: Path) -> None:
         wait = 900; name = '<img src=x onerror=alert(1)> old';
         container.all().find((found) => found.attributes['data-slug'] === 'ada').click();
         wait = 0; name = '<img src=x onerror=alert(1)> new';
-        for (const [event, heard] of listeners) if (event === 'likeness.changed') heard({});
+        tell('likeness.changed', {});
         await soon(1200);
         assert.equal(container.all().find((found) => found.tag === 'h2').textContent, name);
+        """,
+    )
+
+
+def test_a_change_of_anybody_is_seen_and_many_in_a_row_are_looked_at_now_and_then(page: Path) -> None:
+    run(
+        page,
+        """
+        let total = 1;
+        api.answer = async () => json({ total, characters: [CARD] });
+        const container = await opened();
+        const before = asked.length;
+        total = 2;
+        for (let i = 0; i < 40; i += 1) { tell('likeness.changed', {}); await soon(25); }
+        await soon(400);
+        assert.match(container.text, /2 characters/);
+        assert(asked.length - before >= 2 && asked.length - before <= 5, `${asked.length - before} questions`);
+        total = 3;
+        tell('status', { exec_info: { queue_remaining: 0 } });  // a graph of another browser has run
+        await soon(400);
+        assert.match(container.text, /3 characters/);
+        const now = asked.length;
+        tell('status', null);  // ComfyUI does not answer
+        await soon(400);
+        assert.equal(asked.length, now);
+        """,
+    )
+
+
+def test_what_has_not_changed_stays_under_the_users_hands(page: Path) -> None:
+    run(
+        page,
+        """
+        let name = 'Ada';
+        api.answer = async (path) => (path.includes('?') ? json({ total: 1, characters: [{ ...CARD, name }] }) : json({ ...PAGE_OF_ADA, name }));
+        const container = await opened();
+        const card = () => container.all().find((found) => found.attributes['data-slug'] === 'ada');
+        const body = () => container.all().find((found) => found.attributes.class === 'likeness-scroll likeness-body').children[0];
+        for (const [open, shown] of [[() => {}, card], [() => card().click(), body]]) {
+          open();
+          await soon();
+          const before = shown();
+          tell('likeness.changed', {});
+          await soon(400);
+          assert.equal(shown(), before);
+          name += ' Ray';
+          tell('likeness.changed', {});
+          await soon(400);
+          assert.notEqual(shown(), before);
+          assert.match(container.text, new RegExp(name));
+        }
+        """,
+    )
+
+
+def test_every_upload_has_a_folder_of_its_own(page: Path) -> None:
+    run(
+        page,
+        """
+        const { upload, view } = await import(`${LIB}/http.mjs`);
+        const lots = [];
+        api.answer = async (path, { body }) => { lots.push(body.get('subfolder')); return json({ name: 'a.png', subfolder: lots.at(-1) }); };
+        const names = [...await upload([new Blob(['x']), new Blob(['y'])]), ...await upload([new Blob(['z'])])];
+        for (const lot of lots) assert.match(lot, /^likeness\\/uploads\\/[0-9a-f]{32}$/);
+        assert(lots[0] === lots[1] && lots[1] !== lots[2]);
+        assert.deepEqual(names, lots.map((lot) => `${lot}/a.png`));
+        assert.equal(view({ filename: 'a b&.zip', subfolder: 'x', type: 'output', report: 'no' }), '/view?filename=a+b%26.zip&subfolder=x&type=output');
         """,
     )

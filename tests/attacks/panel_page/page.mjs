@@ -22,6 +22,7 @@ globalThis.ResizeObserver = class { observe() {} disconnect() {} };
 const { api, asked, listeners } = await import('./scripts/api.js');
 const { app, toasts, tabs, questions } = await import('./scripts/app.js');
 const json = (value, status = 200) => new Response(JSON.stringify(value), { status });
+const tell = (name, detail) => { for (const [event, heard] of [...listeners]) if (event === name) heard({ type: name, detail }); };
 const soon = (ms = 20) => new Promise((done) => setTimeout(done, ms));
 const LIB = './extensions/likeness/lib';
 const PAGE_OF_ADA = { slug: 'ada', name: 'Ada', methods: {}, loras: {}, families: [], references: 1, problems: [], advice: [], base: [], outfits: [], training_sets: [],

@@ -4,6 +4,7 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import { onLibraryChange } from "./lib/changes.mjs";
 import { el, root } from "./lib/dom.mjs";
+import { get } from "./lib/http.mjs";
 import { doctorPage } from "./lib/panel-doctor.mjs";
 import { listPage } from "./lib/panel-list.mjs";
 import { characterPage } from "./lib/panel-page.mjs";
@@ -114,6 +115,7 @@ app.registerExtension({
   ],
   menuCommands: [{ path: ["Extensions", "Likeness"], commands: ["Likeness.OpenPanel", "Likeness.Doctor"] }],
   async setup() {
+    get("characters?most=1").catch(() => {}); // so that the server has read every profile before the panel is opened
     await loadWords();
     app.extensionManager.registerSidebarTab({
       id: TAB,

@@ -47,7 +47,7 @@ class Card:
     thumbnail: str = ""  # changes with the picture; "" where there is none
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "methods": dict(self.methods), "loras": dict(self.loras)}
+        return {**vars(self), "methods": dict(self.methods), "loras": dict(self.loras)}
 
 
 class Cards:
@@ -59,9 +59,9 @@ class Cards:
     def of(self, library: Library) -> list[Card]:
         """All of them, by name."""
         found, places = [], set()
-        for slug in library.slugs():
+        for slug, folder in library.folders().items():
             try:
-                folder = library.folder(slug)
+                folder = library.folder(slug) if folder.is_symlink() else folder
             except LikenessError as error:  # one folder that is a link to elsewhere hides no other character
                 found.append(Card(slug, slug, error=str(error)))
                 continue
@@ -93,7 +93,7 @@ def _stamp(folder: Path) -> tuple[int, ...]:
 
 def _read_card(library: Library, slug: str, folder: Path) -> Card:
     try:
-        return _card_of(library.get(slug), folder)
+        return _card_of(library.read(slug, folder), folder)
     except LikenessError as error:
         return Card(slug, slug, error=str(error))
 

@@ -11,6 +11,7 @@ go to the first.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -54,9 +55,15 @@ class Library:
 
     def slugs(self) -> list[str]:
         """Folder names of all characters, sorted; a name in two roots counts once, the first root wins."""
-        return sorted(
-            {path.parent.name for root in self.roots for path in root.glob(f"*/{PROFILE}") if is_slug(path.parent.name)}
-        )
+        return list(self.folders())
+
+    def folders(self) -> dict[str, Path]:
+        """Slug -> folder of all characters, as `folder` gives it except where that is a link: it may lead elsewhere."""
+        found: dict[str, Path] = {}
+        for root in reversed(self.roots):
+            places = (path.parent for path in Path(os.path.realpath(root)).glob(f"*/{PROFILE}"))
+            found |= {place.name: place for place in places if is_slug(place.name)}
+        return dict(sorted(found.items()))
 
     def _some_slugs(self, shown: int = 20) -> str:
         slugs = self.slugs()
@@ -84,7 +91,10 @@ class Library:
 
     def get(self, slug: str) -> Profile:
         """The profile. LibraryError when there is none, ProfileError when it is wrong."""
-        folder = self.folder(slug)
+        return self.read(slug, self.folder(slug))
+
+    def read(self, slug: str, folder: Path) -> Profile:
+        """The profile in that folder of a character, as `get` gives it."""
         if not (folder / PROFILE).is_file():
             raise LibraryError(
                 f"No character {slug!r} in {', '.join(str(r) for r in self.roots)}; "

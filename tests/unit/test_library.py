@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from likeness.cards import Cards
 from likeness.errors import BadNameError, LibraryError, LikenessError, PathError, ProfileError
 from likeness.files import TEMP_PREFIX
 from likeness.library import LOCKS, TRASH, Library
@@ -104,6 +105,21 @@ def test_of_two_characters_of_one_name_the_first_root_wins(tmp_path: Path) -> No
         Library([tmp_path / root]).save(ada(trigger=root))
     both = Library([tmp_path / "first", tmp_path / "second"])
     assert both.get("ada").trigger == "first" and both.slugs() == ["ada"]
+    assert both.folders() == {"ada": both.folder("ada")}
+
+
+def test_a_second_look_at_many_characters_asks_the_disk_little(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(20):
+        library.save(ada(slug=f"ada_{i}"))
+    cards, asked = Cards(), []
+    first = cards.of(library)
+    real = os.path.realpath
+    monkeypatch.setattr(os.path, "realpath", lambda *given, **more: asked.append(given) or real(*given, **more))
+    monkeypatch.setattr(library, "read", None)
+    assert cards.of(library) == first and len(first) == 20
+    assert len(asked) <= len(library.roots)  # each walks up from the folder to the disk's root
 
 
 def test_a_renamed_character_takes_everything_along(library: Library) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from .errors import LoraError, quoted
 from .files import open_plain
-from .lora_keys import family_of_keys, products, rank_of, ruled_out
+from .lora_keys import family_of_keys, family_of_model, products, rank_of, ruled_out
 from .lora_words import family_told, line_of, number_of
 from .profile import LoraVersion, Profile
 
@@ -67,7 +67,7 @@ def read_info(path: Path, name: str = "") -> LoraInfo:
         raise LoraError(f"{name} is cut short or holds no tensors: download or train it again.")
     metadata = header.get("__metadata__", {})
     texts = {str(k): str(v) for k, v in metadata.items()} if isinstance(metadata, dict) else {}
-    never, by_keys, told = ruled_out(list(shapes)), family_of_keys(shapes), family_told(texts)
+    never, by_keys, told = ruled_out(shapes), family_of_keys(shapes), family_told(texts)
     # notes name a family among those that the keys allow; else the keys, which nobody wrote by hand, decide
     family = told if told is not None and told not in never and fits(by_keys, told) else by_keys
     return LoraInfo(name, family, texts, rank_of(shapes), never=never)
@@ -213,7 +213,7 @@ def _pieces(f: BinaryIO, start: int, tensor: _Tensor) -> Iterator[np.ndarray[Any
 def check_family(path: Path, family: str) -> LoraInfo:
     """`read_info`, refused when the file was made for another base family than `family`; "other" can be any."""
     info = read_info(path)
-    if family != "other" and not _can_be(info, family):
+    if family not in ("", "other") and not _can_be(info, family):
         raise LoraError(
             f"{path.name} is a LoRA for {_told(info)}, but the model is {family}: "
             f"choose one trained on {family}, or another checkpoint."
@@ -230,18 +230,14 @@ def _told(info: LoraInfo) -> str:
 
 
 def checkpoint_family(path: Path) -> str | None:
-    """The base family of the UNet inside a `.safetensors` checkpoint: sd15, sdxl, or None for anything else."""
-    if path.suffix.lower() != ".safetensors":
+    """The base family of a `.safetensors` checkpoint or diffusion model, None where its header does not tell."""
+    if path.suffix.lower() not in (".safetensors", ".sft"):
         return None
     try:
         header, _ = _header(path)
     except LoraError:
         return None
-    for key, value in header.items():
-        if key.startswith("model.diffusion_model.input_blocks.") and key.endswith("attn2.to_k.weight"):
-            shape = value.get("shape", []) if isinstance(value, dict) else []
-            return {768: "sd15", 2048: "sdxl"}.get(shape[1] if len(shape) == 2 else 0)
-    return None
+    return family_of_model({key: value.get("shape") for key, value in header.items() if isinstance(value, dict)})
 
 
 def base_of(info: LoraInfo, family: str | None = None) -> str:

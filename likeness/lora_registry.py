@@ -209,6 +209,9 @@ def scan(
         check()
         if _key(listed) in known:
             continue
+        if is_companion(listed):
+            notes.append(f"left out: {listed} is the companion LoRA of a FaceID adapter, which Apply Character puts on")
+            continue
         try:
             entry = _proposed(listed, read_info(path, listed), names, _key(listed) in own)
         except LikenessError as error:
@@ -219,6 +222,11 @@ def scan(
     keys = {_key(n) for n in there}
     gone = tuple(e for e in registry.loras if _key(e.file) not in keys)
     return Scanned(_sorted([*registry.loras, *added]), tuple(added), moved, gone, tuple(notes))
+
+
+def is_companion(listed: str) -> bool:
+    """Whether a file is, by its published name, the LoRA that a FaceID adapter was trained with."""
+    return re.search(r"ip.?adapter.?faceid.*lora", base_name(listed), re.IGNORECASE) is not None
 
 
 def _with_moved(registry: Registry, there: Mapping[str, Path]) -> tuple[Registry, tuple[RegistryEntry, ...]]:

@@ -15,12 +15,13 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from .assets import base_name
 from .errors import LoraError, quoted
-from .lora_file import fits
+from .lora_file import check_family, fits
 from .lora_registry import Registry, RegistryEntry
 from .prompt import contains, join
 
@@ -61,13 +62,17 @@ class _Wish:
     strengths: tuple[float | None, float | None]  # model, text encoder
 
 
+Listed = Sequence[str] | Mapping[str, Path]  # names as ComfyUI lists models/loras; with their paths where they are here
+
+
 def parse_stack(
-    text: str, registry: Registry, listed_files: Sequence[str], family: str = "", notes: list[str] | None = None
+    text: str, registry: Registry, listed_files: Listed, family: str = "", notes: list[str] | None = None
 ) -> tuple[StackEntry, ...]:
     """The LoRAs of a stack, in its order.
 
-    `listed_files` as ComfyUI lists models/loras; `family` is the model's base family, "" or "other" where it can be
-    any. A file that stands in the stack twice with the same strengths is taken once, which `notes` gets a line about.
+    `listed_files` with paths lets each file's header tell its family, too. `family` is the model's base family, "" or
+    "other" where it can be any. A file that stands in the stack twice with the same strengths is taken once, which
+    `notes` gets a line about.
 
     LoraError for a name that is unknown (with the nearest ones) or means several files, for a strength that is no
     number from -10 to 10, for a file with two different strengths, and for a LoRA of another base family.
@@ -76,6 +81,8 @@ def parse_stack(
     entries: dict[str, StackEntry] = {}
     for wish in _wishes(text):
         entry = catalogue.entry(wish)
+        if isinstance(listed_files, Mapping):
+            entry = _looked_at(entry, listed_files[entry.file], family)
         _check_family(entry, wish, family)
         first = entries.get(entry.file)
         entries[entry.file] = entry if first is None else _joined(first, entry)
@@ -87,7 +94,7 @@ def parse_stack(
 def parse_stacks(
     texts: Iterable[str],
     registry: Registry,
-    listed_files: Sequence[str],
+    listed_files: Listed,
     family: str = "",
     notes: list[str] | None = None,
 ) -> tuple[StackEntry, ...]:
@@ -179,11 +186,11 @@ def _strength(text: str, item: str) -> float:
 class _Catalogue:
     """Names -> LoRAs."""
 
-    def __init__(self, registry: Registry, listed: Sequence[str]) -> None:
+    def __init__(self, registry: Registry, listed: Iterable[str]) -> None:
         self._registry = registry
-        self._listed = listed
+        self._listed = tuple(listed)
         self._by: dict[str, list[str]] = {}  # any way to write a file's name, in small letters -> files
-        for file in listed:
+        for file in self._listed:
             for key in {spelling.casefold() for spelling in _spellings(file)}:
                 self._by.setdefault(key, []).append(file)
 
@@ -270,6 +277,12 @@ def _joined(first: StackEntry, second: StackEntry) -> StackEntry:
 
 def _both(first: StackEntry, second: StackEntry) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*first.triggers, *second.triggers]))
+
+
+def _looked_at(entry: StackEntry, path: Path, family: str) -> StackEntry:
+    """With the family that its header tells, where the registry does not. LoraError where it tells another one."""
+    info = check_family(path, family)
+    return entry if entry.family or info.family is None else replace(entry, family=info.family)
 
 
 def _check_family(entry: StackEntry, wish: _Wish, family: str) -> None:

@@ -55,6 +55,8 @@ class _Offer:
     default: bool = False
 
     def __str__(self) -> str:
+        if self.default:
+            return f"the checkpoint of {self.owner} ({self.rating}, no purpose)"
         return f"{quoted(self.purpose, 40)} ({self.rating}, {self.owner})"
 
 

@@ -113,9 +113,7 @@ def _keep(
 def _insert(arguments: argparse.Namespace, places: Places) -> Insert:
     library, slug = places.library(), slug_named(arguments.name)
     registry = load_registry(library)
-    stack = (
-        parse_stack(arguments.loras, registry, list(lora_files(places)), arguments.family) if arguments.loras else ()
-    )
+    stack = parse_stack(arguments.loras, registry, lora_files(places), arguments.family) if arguments.loras else ()
     return Insert(
         slug,
         library.get(slug),

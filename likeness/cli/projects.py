@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..errors import LibraryError, LikenessError
-from ..lora_file import checkpoint_family
+from ..lora_file import checkpoint_family, fits
 from ..lora_registry import load_registry
 from ..lora_stack import parse_stacks
 from ..paths import contained, slug_of
@@ -114,7 +114,7 @@ def _number(key: str, text: str, kind: type) -> Any:
 
 
 def make_project(arguments: argparse.Namespace, places: Places) -> None:
-    values = {key: value for key, value in _given(arguments).items() if value is not None}
+    values = {key: value for key, value in _with_family(_given(arguments), places).items() if value is not None}
     if "sampling" in values:
         values["sampling"] = {k: v for k, v in values["sampling"].items() if v is not None}
     project = new_project(places.library(), arguments.name, **values)
@@ -149,7 +149,7 @@ def show_project(arguments: argparse.Namespace, places: Places) -> None:
     family = "other"
     if default or arguments.purpose or arguments.rating != GENERAL:
         route = route_of(profile, project, arguments.purpose, arguments.rating)
-        family = route.family or _family_of(places, route.checkpoint)
+        family = route.family or _told_family(places, route.checkpoint) or family
         lines.append(f"draws with {route.why}")
         values["route"] = route.as_dict()
     settings = settings_for(project, profile, family)
@@ -162,17 +162,35 @@ def _lora_lines(settings: GenerationSettings, places: Places) -> list[str]:
     notes: list[str] = []
     try:
         registry = load_registry(places.library())
-        entries = parse_stacks(settings.loras, registry, list(lora_files(places)), settings.family, notes)
+        entries = parse_stacks(settings.loras, registry, lora_files(places), settings.family, notes)
     except LikenessError as error:
         return [f"  problem: {error}"]
     return [*(f"  LoRA {entry}" for entry in entries), *(f"  note: {note}" for note in notes)]
 
 
-def _family_of(places: Places, checkpoint: str) -> str:
-    """The checkpoint's base family as its file tells, "other" where it does not, or is not there."""
+def _with_family(given: dict[str, Any], places: Places) -> dict[str, Any]:
+    """With the base family of a checkpoint that is named without one: everything else goes by it."""
+    checkpoint = given.get("checkpoint")
+    return {**given, "family": _family_of(places, checkpoint, given.get("family"))} if checkpoint else given
+
+
+def _family_of(places: Places, checkpoint: str, said: str | None) -> str:
+    """LikenessError where neither the user nor the file tells, or each something else."""
+    told = _told_family(places, checkpoint)
+    if said is None and told is None:
+        raise LikenessError(
+            f"{checkpoint} does not tell its base family: say it by --family, or put the .safetensors file into "
+            f"{places.folders.checkpoints[0]}."
+        )
+    if said is not None and told is not None and not fits(told, said):
+        raise LikenessError(f"{checkpoint} is a checkpoint for {told}, not for {said}: leave --family out.")
+    return said or str(told)
+
+
+def _told_family(places: Places, checkpoint: str) -> str | None:
+    """As the file's header tells, where it is here."""
     paths = [contained(root, checkpoint) for root in places.folders.checkpoints]
-    found = [path for path in paths if path.is_file()]
-    return (checkpoint_family(found[0]) if found else None) or "other"
+    return next((family for path in paths if path.is_file() and (family := checkpoint_family(path))), None)
 
 
 def _about(project: Project) -> list[str]:
@@ -195,7 +213,7 @@ def _settings_lines(settings: GenerationSettings) -> list[str]:
 
 
 def set_project(arguments: argparse.Namespace, places: Places) -> None:
-    given = _given(arguments)
+    given = _with_family(_given(arguments), places)
     if not given and not arguments.profile:
         raise LikenessError("Nothing to set: give a field, for example --steps 30.")
     name = slug_of(arguments.profile) if arguments.profile else ""
@@ -213,9 +231,7 @@ def assign_profile(arguments: argparse.Namespace, places: Places) -> None:
 
 
 def name_route(arguments: argparse.Namespace, places: Places) -> None:
-    family = arguments.family or _family_of(places, arguments.checkpoint)
-    if family == "other" and arguments.family is None:
-        raise LikenessError(f"{arguments.checkpoint} does not tell its base family: say it by --family.")
+    family = _family_of(places, arguments.checkpoint, arguments.family)
     row = {"file": arguments.checkpoint, "family": family, "purpose": arguments.purpose, "rating": arguments.rating}
     name = slug_of(arguments.route)
 

@@ -131,7 +131,7 @@ def remove_entry(arguments: argparse.Namespace, places: Places) -> None:
 def show_stack(arguments: argparse.Namespace, places: Places) -> None:
     notes: list[str] = []
     registry = load_registry(places.library())
-    entries = parse_stack(arguments.stack, registry, list(lora_files(places)), arguments.family, notes)
+    entries = parse_stack(arguments.stack, registry, lora_files(places), arguments.family, notes)
     prompt = joined_triggers(arguments.prompt, entries)
     lines = [f"{e}{f', trigger {chr(34)}{e.triggers[0]}{chr(34)}' if e.triggers else ''}" for e in entries]
     lines += [*notes, *([f"prompt: {prompt}"] if prompt else [])]

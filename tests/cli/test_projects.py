@@ -18,9 +18,9 @@ from likeness.errors import BadNameError, LibraryError, LikenessError, LoraError
 from likeness.library import Library
 from likeness.lora_registry import load_registry
 from likeness.profile import BaseSettings, LoraVersion, NamedCheckpoint, Profile
-from likeness.projects import load_project
+from likeness.projects import load_project, project_slugs
 
-from ..lora_files import lora_file, notes
+from ..lora_files import checkpoint_file, lora_file, notes
 
 
 @pytest.fixture
@@ -71,7 +71,8 @@ def test_a_project_is_made_listed_changed_assigned_and_removed(call: Call, place
     assert "No projects" in call("project", "list")
     assert "Made project night_city" in call("project", "new", "Night City", "--quality", "high", "--steps", "28")
     assert "night_city               Night City: high, no checkpoint, 0 character(s)" in call("project", "list")
-    call("project", "set", "Night City", "--checkpoint", "a.safetensors", "--steps", "none", "--cfg", "4.5")
+    call("project", "set", "Night City", "--checkpoint", "a.safetensors", "--family", "sdxl", "--cfg", "4.5")
+    call("project", "set", "Night City", "--steps", "none")
     call("project", "set", "night_city", "--profile", "Portrait", "--width", "832", "--style", "close")
     assert "Ada Ray uses generation profile portrait" in call("project", "assign", "night_city", "Ada Ray", "portrait")
     made = load_project(places.library(), "night_city")
@@ -86,7 +87,7 @@ def test_a_project_is_made_listed_changed_assigned_and_removed(call: Call, place
 
 
 def test_show_says_who_set_each_number(call: Call, tmp_path: Path) -> None:
-    lora_file(tmp_path / "loras" / "neon.safetensors")
+    lora_file(tmp_path / "loras" / "neon.safetensors", "sdxl")
     call(
         "project",
         "new",
@@ -125,7 +126,7 @@ def test_show_tells_a_stack_that_does_not_work_and_the_rest(call: Call) -> None:
     ("words", "error"),
     [
         (("new", "../x"), BadNameError),
-        (("new", "City", "--checkpoint", "../../x"), ProfileError),
+        (("new", "City", "--checkpoint", "../../x"), PathError),
         (("new", "City", "--steps", "many"), LikenessError),
         (("new", "City", "--steps", "0"), ProfileError),
         (("new", "City", "--cfg", "nan"), ProfileError),
@@ -207,6 +208,26 @@ def test_the_family_of_a_route_is_read_from_a_file_inside_the_checkpoints_folder
         call("project", "route", "city", "x", "--checkpoint", "gone.safetensors")
 
 
+def test_a_projects_checkpoint_has_a_family_by_its_file_or_by_a_word(
+    call: Call, places: Places, tmp_path: Path
+) -> None:
+    checkpoint_file(tmp_path / "checkpoints" / "here.safetensors", "sdxl")
+    for words in (
+        ("new", "City", "--checkpoint", "gone.safetensors"),
+        ("set", "Old", "--checkpoint", "gone.safetensors"),
+    ):
+        call("project", "new", "Old") if words[0] == "set" else None
+        with pytest.raises(LikenessError, match=r"gone\.safetensors does not tell its base family: say it by --family"):
+            call("project", *words)
+    assert project_slugs(places.library()) == ["old"]
+    call("project", "new", "City", "--checkpoint", "here.safetensors")
+    call("project", "set", "Old", "--profile", "p", "--checkpoint", "gone.safetensors", "--family", "flux")
+    assert load_project(places.library(), "city").family == "sdxl"
+    assert load_project(places.library(), "old").profiles["p"].family == "flux"
+    with pytest.raises(LikenessError, match=r"here\.safetensors is a checkpoint for sdxl, not for sd15"):
+        call("project", "set", "City", "--checkpoint", "here.safetensors", "--family", "sd15")
+
+
 # ---- the registry
 
 
@@ -258,3 +279,20 @@ def test_a_stack_is_explained(call: Call, tmp_path: Path) -> None:
         call("lora-stack", "neom:1")
     with pytest.raises(LoraError, match="is a LoRA for sd15, but the model is sdxl"):
         call("lora-stack", "neon", "--family", "sdxl")
+
+
+def test_a_stack_is_checked_by_its_files_where_the_registry_does_not_know_the_family(
+    call: Call, tmp_path: Path
+) -> None:
+    lora_file(tmp_path / "loras" / "neon.safetensors", "sdxl")
+    call("registry", "set", "neon", "--file", "neon.safetensors", "--family", "unknown")
+    assert '"sdxl"' in call("lora-stack", "neon:0.5", "--family", "sdxl", "--json"), "the file's family is told"
+    with pytest.raises(LoraError, match=r"neon\.safetensors is a LoRA for sdxl, but the model is sd15"):
+        call("lora-stack", "neon:0.5", "--family", "sd15")
+
+
+def test_a_scan_leaves_the_companion_loras_of_faceid_out(call: Call, tmp_path: Path) -> None:
+    for name in ("ip-adapter-faceid-plusv2_sd15_lora", "ip-adapter-faceid_sdxl_lora", "my_faceid_style"):
+        lora_file(tmp_path / "loras" / f"{name}.safetensors")
+    told = call("registry", "scan")
+    assert "1 added" in told and "left out: ip-adapter-faceid_sdxl_lora.safetensors is the companion LoRA" in told

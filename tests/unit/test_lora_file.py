@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from likeness.errors import LoraError
-from likeness.lora_file import check_family, read_info
+from likeness.lora_file import check_family, checkpoint_family, read_info
 
 ATTENTION = "lora_unet_down_blocks_1_attentions_0_transformer_blocks_0_attn2_to_k.lora_down.weight"
 CORE = "diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.lora_down.weight"
@@ -51,6 +51,38 @@ def raw(path: Path, header: object, tail: bytes = b"\0" * 64, length: int | None
 )
 def test_the_family_is_read_from_the_header(tmp_path: Path, shapes: dict, family: str | None) -> None:
     assert read_info(lora(tmp_path / "x.safetensors", shapes)).family == family
+
+
+@pytest.mark.parametrize(
+    ("keys", "family"),
+    [
+        ({"input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (4, 768)}, "sd15"),
+        ({"input_blocks.4.1.transformer_blocks.0.attn2.to_k.weight": (4, 2048)}, "sdxl"),
+        ({"input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight": (4, 1024)}, "other"),
+        ({"joint_blocks.0.context_block.attn.qkv.weight": (4, 4)}, "sd3"),
+        ({"double_blocks.0.img_attn.norm.key_norm.scale": (4,), "img_in.weight": (4, 4)}, "flux"),
+        (
+            {"double_blocks.0.img_attn.norm.key_norm.scale": (4,), "double_stream_modulation_img.lin.weight": (4, 4)},
+            "flux2",
+        ),
+        (
+            {"double_blocks.0.img_attn.norm.key_norm.scale": (4,), "distilled_guidance_layer.norms.0.scale": (4,)},
+            "chroma",
+        ),
+        ({"double_blocks.0.x": (4,), "txt_in.individual_token_refiner.blocks.0.norm1.weight": (4,)}, "hunyuan_video"),
+        ({"txt_norm.weight": (3584,), "transformer_blocks.0.img_mlp.net.2.weight": (4, 4)}, "qwen_image"),
+        ({"cap_embedder.1.weight": (3840, 4)}, "z_image"),
+        ({"cap_embedder.1.weight": (2304, 4)}, "other"),
+        ({"head.modulation": (1, 2, 4)}, "wan"),
+        ({"first_stage_model.decoder.conv_in.weight": (4, 4)}, None),
+    ],
+)
+@pytest.mark.parametrize("trunk", ["model.diffusion_model.", ""])
+def test_a_model_tells_its_family_in_a_checkpoint_and_alone(
+    tmp_path: Path, keys: dict[str, tuple[int, ...]], family: str | None, trunk: str
+) -> None:
+    path = lora(tmp_path / "m.safetensors", {trunk + key: shape for key, shape in keys.items()})
+    assert checkpoint_family(path) == family
 
 
 def test_trainer_notes_are_kept(tmp_path: Path) -> None:

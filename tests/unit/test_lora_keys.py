@@ -87,8 +87,55 @@ def test_blocks_below_one_another_are_sdxls(key: str, family: str | None) -> Non
 
 
 def test_joint_attention_rules_a_unet_out() -> None:
-    assert {"sd15", "sdxl"} <= set(ruled_out(["transformer.transformer_blocks.0.attn.add_k_proj.lora_A.weight"]))
-    assert ruled_out([f"{KOHYA}.lora_down.weight"]) == ()
+    joint = {"transformer.transformer_blocks.0.attn.add_k_proj.lora_A.weight": [4, 3072]}
+    assert {"sd15", "sdxl"} <= set(ruled_out(joint))
+    assert ruled_out({f"{KOHYA}.lora_down.weight": DOWN}) == ()
+
+
+def flux(width: int, double: int, single: int, linear1: int, naming: str) -> dict[str, list[int]]:
+    """Shapes of a LoRA on the attention, and where `linear1` is given, on the first layer of the single blocks."""
+    down, up = (
+        (".lora_A.weight", ".lora_B.weight") if naming == "diffusers" else (".lora_down.weight", ".lora_up.weight")
+    )
+    stems = {
+        "kohya": ("lora_unet_double_blocks_{}_img_attn_qkv", "lora_unet_single_blocks_{}_linear1"),
+        "comfyui": ("diffusion_model.double_blocks.{}.img_attn.qkv", "diffusion_model.single_blocks.{}.linear1"),
+        "diffusers": (
+            "transformer.transformer_blocks.{}.attn.to_q",
+            "transformer.single_transformer_blocks.{}.attn.to_q",
+        ),
+    }[naming]
+    made = {}
+    for stem, count, outputs in ((stems[0], double, 3 * width), (stems[1], single, linear1 or width)):
+        for n in range(count):
+            made |= {stem.format(n) + down: [4, width], stem.format(n) + up: [outputs, 4]}
+    return made
+
+
+@pytest.mark.parametrize("naming", ["kohya", "comfyui", "diffusers"])
+@pytest.mark.parametrize(
+    ("width", "double", "single", "linear1"),
+    [(6144, 8, 48, 55296), (4096, 8, 24, 36864), (3072, 5, 20, 27648), (6144, 1, 0, 0), (3072, 5, 20, 0)],
+)
+def test_a_lora_on_flux2_is_told_from_one_on_flux1(
+    width: int, double: int, single: int, linear1: int, naming: str
+) -> None:
+    shapes = flux(width, double, single or 1, linear1, naming)
+    assert family_of_keys(shapes) == "flux2" and "flux2" not in ruled_out(shapes)
+
+
+@pytest.mark.parametrize("naming", ["kohya", "comfyui", "diffusers"])
+def test_a_lora_on_flux1_is_ruled_out_for_flux2(naming: str) -> None:
+    whole = flux(3072, 19, 38, 21504 if naming != "diffusers" else 0, naming)
+    assert family_of_keys(whole) == "flux" and "flux2" in ruled_out(whole)
+    if naming != "diffusers":  # one block is enough, where the MLP is in it
+        first = flux(3072, 1, 1, 21504, naming)
+        assert family_of_keys(first) == "flux" and "flux2" in ruled_out(first)
+
+
+def test_what_flux1_and_the_smallest_flux2_have_alike_is_not_decided() -> None:
+    few = flux(3072, 2, 2, 0, "diffusers")
+    assert family_of_keys(few) == "flux" and "flux2" not in ruled_out(few)
 
 
 def test_the_kinds_are_those_of_comfyui(comfy: object) -> None:

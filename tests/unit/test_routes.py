@@ -57,6 +57,13 @@ def test_a_checkpoint_is_found_by_purpose_or_by_its_name() -> None:
     assert "No checkpoint is named for 'close'" in refused(ada, None, "close"), "its purpose is another word"
 
 
+def test_what_there_is_to_ask_for_is_told_without_empty_names() -> None:
+    city = project(checkpoint="all.safetensors", family="sdxl", routes={"p": row("p.safetensors", "portrait")})
+    told = refused(person(), city, "action")
+    assert "'portrait' (general, project city), the checkpoint of project city (general, no purpose)" in told
+    assert "''" not in told
+
+
 def test_the_characters_own_come_before_the_projects() -> None:
     city = project(routes={"p": row("project.safetensors", "portrait"), "q": row("q.safetensors", "action")})
     ada = person(p=named("own.safetensors", "portrait"))

@@ -1,10 +1,12 @@
 """A node pack for tests: counts what a server opens, and tells it at /likeness_probe.
 
-Counts calls at the libraries' own doors, so that no code of Likeness takes part in the counting.
+Counts calls at the libraries' own doors, so that no code of Likeness takes part in the counting. It also makes ComfyUI
+build image encoders of a few layers: a ViT-H would take most of the tests' time. The tests of the demo and of `likeness compile` run it whole.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import Counter
@@ -30,6 +32,17 @@ def count(owner: Any, name: str, label: str) -> None:
     setattr(owner, name, counted)
 
 
+def make_shallow(layers: int) -> None:
+    """Image encoders are of their real width and of that depth; the other layers of a file are left out."""
+    original = comfy.clip_vision.ClipVisionModel.__init__
+
+    def init(self: Any, json_config: Any) -> None:
+        config = json_config if isinstance(json_config, dict) else json.loads(Path(json_config).read_text())
+        original(self, {**config, "num_hidden_layers": layers})
+
+    comfy.clip_vision.ClipVisionModel.__init__ = init
+
+
 def on_audit(event: str, args: tuple[Any, ...]) -> None:
     if event == "open" and isinstance(args[0], (str, bytes, os.PathLike)):
         path = Path(os.fsdecode(args[0]))
@@ -39,6 +52,7 @@ def on_audit(event: str, args: tuple[Any, ...]) -> None:
         COUNTS["network"] += 1
 
 
+make_shallow(layers=2)
 count(comfy.clip_vision, "load", "clip_vision")
 count(torch, "load", "torch.load")
 try:

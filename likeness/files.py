@@ -390,11 +390,10 @@ def locked(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
 def sweep_temp(folder: Path, max_age: float = TEMP_MAX_AGE) -> int:
     """Remove our own temporary files and folders that a killed process left behind; returns how many."""
     removed = 0
-    for path in folder.rglob(f"{TEMP_PREFIX}*"):
-        try:
-            if path.suffix != _ASIDE and time.time() - path.lstat().st_mtime > max_age:
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-                removed += 1
-        except OSError:
-            continue  # someone else's by now, or gone
+    for place, folders, names in os.walk(folder):  # passes over folders that others take away meanwhile
+        for path in (Path(place, name) for name in (*folders, *names) if name.startswith(TEMP_PREFIX)):
+            with suppress(OSError):  # someone else's by now, or gone
+                if path.suffix != _ASIDE and time.time() - path.lstat().st_mtime > max_age:
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+                    removed += 1
     return removed

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,6 +142,26 @@ def test_the_sweep_takes_only_old_things_of_ours(tmp_path: Path) -> None:
         os.utime(p, (time.time() - 7200,) * 2)
     assert sweep_temp(tmp_path) == 2
     assert young.exists() and others.exists() and not old.exists() and not folder.exists()
+
+
+def test_a_folder_that_somebody_takes_away_meanwhile_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ada", "bea", "cleo"):
+        (tmp_path / name / "faces").mkdir(parents=True)
+    old = tmp_path / "cleo" / f"{TEMP_PREFIX}1.tmp"
+    old.touch()
+    os.utime(old, (1, 1))
+    real = os.scandir
+
+    def look(path: Any) -> Any:
+        if Path(path).name == "bea" and Path(path).exists():
+            (Path(path) / "faces").rmdir()
+            Path(path).rmdir()
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", look)
+    assert sweep_temp(tmp_path) == 1 and not old.exists()
 
 
 def test_a_file_that_is_written_to_while_it_is_read_is_refused(tmp_path: Path) -> None:

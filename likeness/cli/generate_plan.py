@@ -22,7 +22,7 @@ from ..profile import NamedCheckpoint, Profile
 from ..projects import GenerationSettings, Project, generation_profile, load_project, settings_for
 from ..prompt import join
 from ..remote.checks import NodeClasses
-from ..remote.client import QueueClient
+from ..remote.client import ClientOf, QueueClient
 from ..remote.generating import GraphOf
 from ..routes import GENERAL, Route, check_rating, route_of
 from ..scenes.lists import DEFAULTS, load_lists
@@ -38,6 +38,7 @@ from .rated import check_file, check_graph
 
 SHEET = "sheet"
 VARIATIONS = (*MODES, SHEET)
+_ANSWER = 30.0  # s, for what a server has
 _NAME_WORDS = 6  # of the prompt, in the names of its pictures
 
 
@@ -49,18 +50,19 @@ class Plan:
     graph_of: GraphOf = field(repr=False)
     settings: dict[str, Any] = field(default_factory=dict)  # for the manifest
     notes: tuple[str, ...] = ()
+    saved: str = ""  # slug of the saved workflow that draws it
 
 
-def plan_of(arguments: argparse.Namespace, library: Library, slug: str) -> Plan:
+def plan_of(arguments: argparse.Namespace, library: Library, slug: str, client_of: ClientOf = QueueClient) -> Plan:
     """LikenessError for options that do not go together, and for names that are not there."""
     profile = library.get(slug)
     project = load_project(library, arguments.project) if arguments.project else None
     check_rating((profile,), arguments.rating)
     if arguments.workflow:
-        return _injected(arguments, library, profile, project)
+        return _injected(arguments, library, profile, project, client_of)
     route = _route(arguments, profile, project)
     settings = settings_for(project, profile, route.family or "other") if project else None
-    listed = _Listed(arguments.server)
+    listed = _Listed(arguments.server, client_of)
     checkpoint = route.checkpoint or _only_checkpoint(listed)
     check_file(library, checkpoint, (profile,))
     drawing = _drawing(arguments, slug, checkpoint, route, settings)
@@ -68,7 +70,8 @@ def plan_of(arguments: argparse.Namespace, library: Library, slug: str) -> Plan:
     loras_of = _loras(arguments, library, profile, route.family, settings, listed)
     for scene in scenes:
         loras_of(scene.loras)  # a name that is unknown is told before anything is queued
-    about = {"checkpoint": checkpoint, "route": route.as_dict(), "project": project.slug if project else ""}
+    about = {"checkpoint": checkpoint, "family": route.family, "route": route.as_dict()}
+    about |= {"project": project.slug if project else ""}
     notes = [route.why] if route.why else []
     return Plan(scenes, lambda scene: scene_graph(drawing, scene, loras_of(scene.loras)), about, tuple(notes))
 
@@ -141,15 +144,15 @@ def _only_family(profile: Profile) -> str:
 class _Listed:
     """What the first server that answers has; it is asked when somebody wants to know."""
 
-    def __init__(self, servers: Sequence[str]) -> None:
-        self._servers = servers
+    def __init__(self, servers: Sequence[str], client_of: ClientOf) -> None:
+        self._servers, self._client_of = servers, client_of
 
     @cached_property
     def classes(self) -> NodeClasses:
         errors = []
         for server in self._servers:
             try:
-                return NodeClasses(QueueClient(server).object_info())
+                return NodeClasses(self._client_of(server, _ANSWER).object_info())
             except ServerError as error:
                 errors.append(str(error))
         raise ServerError(" ".join(errors))
@@ -216,7 +219,9 @@ def _drawing(
 # ---- somebody's own workflow
 
 
-def _injected(arguments: argparse.Namespace, library: Library, profile: Profile, project: Project | None) -> Plan:
+def _injected(
+    arguments: argparse.Namespace, library: Library, profile: Profile, project: Project | None, client_of: ClientOf
+) -> Plan:
     """Every scene put into the workflow; without a prompt or a variation its own texts stay."""
     saved = load_workflow(library, arguments.workflow) if is_saved(library, arguments.workflow) else None
     path = Path(arguments.workflow)
@@ -230,7 +235,7 @@ def _injected(arguments: argparse.Namespace, library: Library, profile: Profile,
     workflow = saved.workflow if saved else read_workflow(read_limited(path, MAX_BYTES), arguments.workflow)
     family = saved.settings.family if saved else _only_family(profile)
     settings = settings_for(project, profile, family or "other") if project else None
-    listed = _Listed(arguments.server)
+    listed = _Listed(arguments.server, client_of)
     scenes = _scenes(arguments, library, profile, settings)
     loras_of = _loras(arguments, library, profile, family, settings, listed)
     own_words = not (arguments.prompt or arguments.variation or settings)
@@ -250,7 +255,7 @@ def _injected(arguments: argparse.Namespace, library: Library, profile: Profile,
 
     first = inject(workflow, insert_of(scenes[0]), info)
     check_graph(library, first.graph, (profile,))
-    about = {"workflow": arguments.workflow, "how": first.how}
-    return Plan(
-        scenes, lambda scene: inject(workflow, insert_of(scene), info).graph, about, (*first.changes, *first.notes)
-    )
+    about = {"workflow": arguments.workflow, "how": first.how, "family": family}
+    told = (*first.changes, *first.notes)
+    slug = saved.slug if saved else ""
+    return Plan(scenes, lambda scene: inject(workflow, insert_of(scene), info).graph, about, told, slug)

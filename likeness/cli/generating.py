@@ -21,10 +21,11 @@ from typing import Any, cast
 from ..errors import FaceError, LikenessError, ModelMissingError
 from ..files import read_limited
 from ..inject import HOW
+from ..inject.saved import note_run
 from ..paths import slug_of
 from ..profile import METHODS, PRESETS, RATINGS
 from ..remote.again import Again, again
-from ..remote.generating import Scorer, generate
+from ..remote.generating import Found, Report, Scorer, Watch, generate
 from ..remote.lane import Timing
 from ..remote.manifest import Manifest
 from ..scenes.names import file_name
@@ -35,6 +36,7 @@ from .output import say, slug_named
 from .places import Places
 from .rated import check_graph
 from .scoring import judge_of
+from .spreading import add_ray_options, hands_of
 
 SERVER = "http://127.0.0.1:8188"
 SOME_MISSING, STOPPED = 3, 130
@@ -55,33 +57,56 @@ def generate_pictures(arguments: argparse.Namespace, places: Places) -> int:
     slug = slug_named(arguments.name)
     out = arguments.out or Path("generated") / slug
     arguments.prompt = _text(arguments.prompt)
-    plan = plan_of(arguments, places.library(), slug)
     display = Display()
-    scorer = _scorer(arguments, places, slug, display)
-    if arguments.verbose:
-        for note in plan.notes:
-            display.line(note)
-    manifest = _drawn(
-        display,
-        out,
-        lambda: generate(
-            slug,
-            plan.scenes,
-            arguments.server,
-            out,
-            graph_of=plan.graph_of,
-            scorer=scorer,
-            best_of=arguments.best_of,
-            check=not arguments.no_check,
-            settings=plan.settings,
-            watch=display,
-            timing=_timing(arguments),
-        ),
-    )
+    with hands_of(arguments, places) as hands:
+        plan = plan_of(arguments, places.library(), slug, hands.client_of)
+        scorer = _scorer(arguments, places, slug, display)
+        look = hands.look_for(scorer, out)
+        if arguments.verbose:
+            for note in plan.notes:
+                display.line(note)
+        with _noted(places, plan.saved, display) as watch:
+            manifest = _drawn(
+                display,
+                out,
+                lambda: generate(
+                    slug,
+                    plan.scenes,
+                    arguments.server,
+                    out,
+                    graph_of=plan.graph_of,
+                    scorer=scorer,
+                    best_of=arguments.best_of,
+                    check=not arguments.no_check,
+                    settings=plan.settings,
+                    watch=watch,
+                    timing=_timing(arguments),
+                    client_of=hands.client_of,
+                    look=look,
+                ),
+            )
     if manifest is None:
         return STOPPED
     say(arguments, table(manifest, out), {"folder": str(out), **manifest.as_dict()})
     return 0 if manifest.complete else SOME_MISSING
+
+
+@contextmanager
+def _noted(places: Places, saved: str, display: Display) -> Iterator[Watch]:
+    """The display; what it is shown that a saved workflow has drawn is written down there in the end."""
+    drawn = 0
+
+    def watch(report: Report) -> None:
+        nonlocal drawn
+        if isinstance(report, Found) and not report.earlier:
+            drawn += len(report.pictures)
+        display(report)
+
+    try:
+        yield watch
+    finally:
+        if saved and drawn:
+            note_run(places.library(), saved, drawn)
 
 
 def _drawn(display: Display, out: Path, draw: Callable[[], Manifest]) -> Manifest | None:
@@ -146,25 +171,30 @@ def _make_again(arguments: argparse.Namespace, places: Places) -> int:
     check_graph(places.library(), found.graph, [places.library().get(slug_named(name))] if arguments.name else ())
     out = arguments.out or Path("again") / file_name(found.scene.name)  # a picture may call its scene a path
     display = Display()
-    scorer = _scorer(arguments, places, slug_named(name), display) if name else None
     slug = slug_named(name) if name else slug_of(found.scene.name[:40] or "picture")
-    manifest = _drawn(
-        display,
-        out,
-        lambda: generate(
-            slug,
-            [found.scene],
-            arguments.server,
+    with hands_of(arguments, places) as hands:
+        scorer = _scorer(arguments, places, slug_named(name), display) if name else None
+        look = hands.look_for(scorer, out)
+        manifest = _drawn(
+            display,
             out,
-            graph_of=found.graph_of,
-            metadata_of=lambda scene: found.metadata,
-            scorer=scorer,
-            check=not arguments.no_check,
-            settings={"again": arguments.again},
-            watch=display,
-            timing=_timing(arguments),
-        ),
-    )
+            lambda: generate(
+                slug,
+                [found.scene],
+                arguments.server,
+                out,
+                graph_of=found.graph_of,
+                metadata_of=lambda scene: found.metadata,
+                scorer=scorer,
+                check=not arguments.no_check,
+                settings={"again": arguments.again},
+                watch=display,
+                timing=_timing(arguments),
+                own_names=found.own_names,
+                client_of=hands.client_of,
+                look=look,
+            ),
+        )
     if manifest is None:
         return STOPPED
     same, text = _compared(found, manifest)
@@ -194,6 +224,7 @@ def add_generate(command: Any) -> argparse.ArgumentParser:
     _scene_options(parser.add_argument_group("what to draw"))
     _drawing_options(parser.add_argument_group("what to draw it with"))
     _run_options(parser.add_argument_group("servers and files"))
+    add_ray_options(parser, draws=True)
     return cast(argparse.ArgumentParser, parser)
 
 

@@ -8,33 +8,44 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, redirect_stdout
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..faces.face import Analyser
 from ..faces.packs import find_pack
+from ..remote.client import ClientOf, QueueClient
 from ..remote.faces import Filled, PackModel, fill_cache
+from ..remote.folder import OTHERS, PICTURES
+from ..remote.generating import Scorer
 from ..remote.spread import OnRay
+from .output import picture_files
 from .places import Places
+
+if TYPE_CHECKING:
+    from ..remote.far import Far
 
 HERE = "local"
 
 
-def add_ray_options(parser: argparse.ArgumentParser) -> None:
-    """For a command that analyses many pictures."""
-    group = parser.add_argument_group("Ray", "faces are analysed on many machines; the answer stays the same")
+def add_ray_options(parser: argparse.ArgumentParser, draws: bool = False) -> None:
+    """For a command that analyses many pictures; `draws`: of servers that the machines ask, too."""
+    what = "servers are asked, and faces analysed, by" if draws else "faces are analysed on"
+    group = parser.add_argument_group("Ray", f"{what} many machines; the answer stays the same")
     group.add_argument(
         "--ray",
         metavar="WHERE",
         help="'auto': the cluster that RAY_ADDRESS names or this machine belongs to; HOST:PORT: that one; "
         f"{HERE!r}: this machine's cores. Every machine needs Likeness, and the face model at the same path",
     )
-    group.add_argument(
-        "--ray-paths",
-        action="store_true",
-        help="machines read the pictures themselves, at the same paths; default: they are sent",
-    )
+    if not draws:
+        group.add_argument(
+            "--ray-paths",
+            action="store_true",
+            help="machines read the pictures themselves, at the same paths; default: they are sent",
+        )
     group.add_argument("--ray-cpus", type=_share, default=1.0, metavar="N", help="cores for each worker; default: 1")
     group.add_argument(
         "--ray-gpus", type=_share, metavar="N", help="graphics cards for each worker; default: 1 with --provider cuda"
@@ -56,6 +67,45 @@ def ray_of(arguments: argparse.Namespace) -> OnRay | None:
     if gpus is None:
         gpus = 1.0 if arguments.provider == "cuda" else 0.0
     return OnRay("" if arguments.ray == HERE else arguments.ray, arguments.ray_cpus, gpus)
+
+
+@dataclass(frozen=True)
+class Hands:
+    """Who asks servers and looks at what they draw: this machine, or with --ray others."""
+
+    arguments: argparse.Namespace
+    places: Places
+    far: Far | None = None
+
+    @property
+    def client_of(self) -> ClientOf:
+        return self.far.client if self.far else QueueClient
+
+    def look_for(self, scorer: Scorer | None, out: Path) -> Callable[[Path], None]:
+        """What analyses the faces of a picture before it is scored; those of what lies in `out` are analysed now."""
+        if self.far is None or scorer is None:
+            return lambda path: None
+        from ..remote.far import Ahead
+
+        options, places = self.arguments, self.places
+        engines = [engine for engine in (scorer.engine, scorer.judge.second) if engine is not None]
+        there = picture_files([folder for name in (PICTURES, OTHERS) if (folder := out / name).is_dir()])
+        go_ahead(options, places, engines, there, lambda done, of: None)
+        models = [(model_of(engine, places, options.provider), engine.pipeline) for engine in engines]
+        return Ahead(self.far.looks, models, places.cache, max(int(options.ray_cpus), 1))
+
+
+@contextmanager
+def hands_of(arguments: argparse.Namespace, places: Places) -> Iterator[Hands]:
+    """Connected to Ray where --ray asks for it."""
+    on = ray_of(arguments)
+    if on is None:
+        yield Hands(arguments, places)
+        return
+    from ..remote.far import far
+
+    with redirect_stdout(sys.stderr), far(on) as hands:
+        yield Hands(arguments, places, hands)
 
 
 def fill(

@@ -16,7 +16,8 @@ from ..scenes.metadata import texts_of
 from ..scenes.names import part_of
 from ..scenes.scene import Scene, made, scene_of
 from ..sweep.graph_key import digest
-from .folder import EARLIER, MANIFEST, OTHERS, PICTURES, requests_in
+from .folder import EARLIER, MANIFEST, OTHERS, PICTURES, Request, requests_in
+from .sent import as_it_was
 
 _MAX_MANIFEST = 1 << 30  # bytes
 
@@ -30,6 +31,7 @@ class Again:
     metadata: Mapping[str, Any] = field(repr=False)  # text chunks
     sha256: str = ""  # of the picture as it was, hex; "" where it is not known
     file: str = ""  # its name then
+    own_names: bool = True  # of `generate`: False for a graph that somebody else has sent
 
     @property
     def graph_of(self) -> Callable[[Scene], ApiGraph]:
@@ -58,7 +60,9 @@ def _of_picture(path: Path) -> Again:
     if isinstance(graph, dict) and graph:
         about = found.get("likeness")
         scene = scene_of(about, path.name) if isinstance(about, dict) else _bare(path.stem, graph)
-        return Again(scene, graph, {k: v for k, v in found.items() if v is not None}, _sha256(path), path.name)
+        texts = {k: v for k, v in found.items() if v is not None}
+        plain = as_it_was(graph, lambda was: Request(scene, was).key)
+        return Again(scene, plain or graph, texts, _sha256(path), path.name, plain is not None)
     if path.parent.name in (PICTURES, OTHERS) and manifest.is_file():
         return _of_row(manifest, path.name)
     raise LikenessError(

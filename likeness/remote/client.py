@@ -17,7 +17,7 @@ from ..errors import ServerError, printable, quoted
 from ..inject.insert import ApiGraph
 
 _POLL = 0.2  # seconds
-_MAX_FILE, _MAX_JSON = 1 << 30, 128 << 20  # bytes
+_MAX_FILE, MAX_JSON = 1 << 30, 128 << 20  # bytes
 _PIECE = 1 << 20  # bytes
 _SLOWEST = 20  # of the time for one piece of an answer: until all of it has to be there
 _MAX_WORDS = 300  # characters of a server's own words that are repeated
@@ -53,6 +53,11 @@ class Result:
         """What the graph saved, films too; its previews where it saved nothing."""
         shown = self._files(*_SAVED)
         return [i for i in shown if i.get("type") == "output"] or [i for i in shown if i.get("type") == "temp"]
+
+    def texts(self) -> dict[str, str]:
+        """Node id -> the text that it shows."""
+        shown = {node: _listed(output.get("text")) for node, output in self.outputs.items()}
+        return {node: "\n".join(map(str, lines)) for node, lines in shown.items() if lines}
 
     def _files(self, *kinds: str) -> list[dict[str, str]]:
         nodes = sorted(self.outputs, key=lambda n: [int(p) for p in re.findall(r"\d{1,18}", n)])  # "12", "12.0.0.3"
@@ -174,17 +179,17 @@ class QueueClient:
         left = self.withdraw(ids)
         for prompt_id in ids:
             if prompt_id in left.running:
-                self._request("/interrupt", {"prompt_id": prompt_id})
+                self.request("/interrupt", {"prompt_id": prompt_id})
         return left
 
     def withdraw(self, prompt_ids: Iterable[str]) -> Queue:
         """Take these out of the queue unless they run already. Returns what is left."""
-        self._request("/queue", {"delete": list(prompt_ids)})
+        self.request("/queue", {"delete": list(prompt_ids)})
         return self.waiting()
 
     def free(self) -> None:
         """Have the server give back its memory, before the next prompt."""
-        self._request("/free", {"unload_models": True, "free_memory": True})
+        self.request("/free", {"unload_models": True, "free_memory": True})
 
     def run(self, graph: ApiGraph, seconds: float = 600.0, waiting: Callable[[float], None] = lambda s: None) -> Result:
         """Queue a graph and wait for it; `waiting` is called with the seconds so far."""
@@ -206,7 +211,7 @@ class QueueClient:
 
     def fetch(self, image: Mapping[str, str]) -> bytes:
         """The bytes of a file that a graph made. NotThereError when it is gone."""
-        return self._request("/view?" + urllib.parse.urlencode(image, errors="surrogatepass"), limit=_MAX_FILE)
+        return self.request("/view?" + urllib.parse.urlencode(image, errors="surrogatepass"), limit=_MAX_FILE)
 
     def _no_comfyui(self) -> BadAnswerError:
         return BadAnswerError(f"What answers at {self._url} is no ComfyUI: check the address.")
@@ -214,14 +219,15 @@ class QueueClient:
     def _json(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """BadAnswerError for an answer that is no JSON object."""
         try:
-            answer = json.loads(self._request(path, body))
+            answer = json.loads(self.request(path, body))
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict):
             raise self._no_comfyui()
         return answer
 
-    def _request(self, path: str, body: dict[str, Any] | None = None, limit: int = _MAX_JSON) -> bytes:
+    def request(self, path: str, body: dict[str, Any] | None = None, limit: int = MAX_JSON) -> bytes:
+        """The bytes of an answer of at most `limit`; every other call goes by this one."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data, {"Content-Type": "application/json"})
         try:
@@ -261,6 +267,9 @@ class QueueClient:
         elif error.code == 400 and path == "/prompt" and isinstance(_parsed(said), dict):
             kind = RefusedError
         return kind(f"ComfyUI at {self._url} answered {error.code}: {_reason(said, body)}")
+
+
+ClientOf = Callable[[str, float], QueueClient]  # address, seconds for an answer
 
 
 class _StaysHere(urllib.request.HTTPRedirectHandler):

@@ -20,6 +20,8 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -45,6 +47,7 @@ from ..sweep.graph_key import digest
 from .board import Job
 from .manifest import File, Manifest
 from .media import Media
+from .sent import answers
 
 PICTURES, OTHERS = "pictures", "others"
 EARLIER = "earlier"  # of the manifest: rows of pictures that other calls have drawn into the folder
@@ -62,14 +65,15 @@ class Request:
     scene: Scene
     graph: ApiGraph = field(repr=False)
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)  # text chunks of the files
+    sent: ApiGraph = field(default_factory=dict, repr=False)  # as the server gets it; {} is `graph` itself
 
-    @property
+    @cached_property
     def key(self) -> str:
         """16 hex digits. Not of the metadata: a newer Likeness writes others, and draws the same."""
         return digest(self.scene.digest, self.graph)[:16]
 
     def job(self) -> Job:
-        return Job(self.key, self.scene.name, self.graph, self.metadata)
+        return Job(self.key, self.scene.name, self.sent or self.graph, self.metadata)
 
     def as_dict(self) -> dict[str, Any]:
         scene = self.scene.model_dump(mode="json")
@@ -85,6 +89,8 @@ class Done:
     prompt_id: str
     files: tuple[File, ...]
     version: str = ""  # of Likeness
+    date: str = ""  # ISO 8601, UTC
+    told: Mapping[str, str] = field(default_factory=dict)  # of `sent.answers`
 
 
 class Folder:
@@ -215,7 +221,10 @@ class Folder:
                 self._asked.add(job.key)
             append_line(self._path / JOURNAL, _line({"sent": job.key, "server": server, "prompt_id": prompt_id}))
 
-    def keep(self, job: Job, server: str, prompt_id: str, made: tuple[Media, ...]) -> None:
+    def keep(
+        self, job: Job, server: str, prompt_id: str, made: tuple[Media, ...], shown: Mapping[str, str] = {}
+    ) -> list[str]:
+        """Names of its files; they are on their way to the disk."""
         made = _of_scene(made, self._requests[job.key].scene)
         stem = self._name(self._requests[job.key], len(made))
         files = []
@@ -223,10 +232,12 @@ class Folder:
             name = f"{stem}{'' if number == 1 else f'_{number}'}{media.suffix}"
             _write_whole(contained(self._path, PICTURES, name), media.data)
             files.append(File(name, len(media.data), hashlib.sha256(media.data).hexdigest()))
-        done = Done(job.key, server, prompt_id, tuple(files), __version__)
+        date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        done = Done(job.key, server, prompt_id, tuple(files), __version__, date, answers(job.graph, shown))
         with self._lock:
             append_line(self._path / JOURNAL, _line(_as_line(done)))
             self._done[job.key] = done
+        return [file.file for file in files]
 
     def _name(self, request: Request, files: int) -> str:
         """A file name without suffix and number; with a digest where another request's picture has one of its names."""
@@ -293,12 +304,15 @@ def _stem(name: str) -> str:
 
 def _as_line(done: Done) -> dict[str, Any]:
     about = {"drawn": done.key, "server": done.server, "prompt_id": done.prompt_id, "version": done.version}
+    about |= {"date": done.date, "told": dict(done.told)}
     return {**about, "files": [vars(file) for file in done.files]}
 
 
 def _done(values: Mapping[str, Any]) -> Done:
     files = tuple(File(str(f["file"]), int(f["bytes"]), str(f["sha256"])) for f in values["files"])
-    return Done(values["drawn"], str(values["server"]), str(values["prompt_id"]), files, str(values.get("version", "")))
+    about = (str(values.get(name, "")) for name in ("version", "date"))
+    told = {str(question): str(answer) for question, answer in dict(values.get("told") or {}).items()}
+    return Done(values["drawn"], str(values["server"]), str(values["prompt_id"]), files, *about, told)
 
 
 def requests_in(folder: Path) -> Iterator[dict[str, Any]]:

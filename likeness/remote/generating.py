@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,19 @@ from ..best_of import BestOf
 from ..errors import LikenessError, ServerError
 from ..faces.face import Analyser, describe_engine
 from ..inject.insert import ApiGraph
+from ..scenes.drawn_with import drawn_with
 from ..scenes.scene import Scene, made, seed_for
 from ..scoring import Judge, Score, unreadable
 from ..sweep.graph_key import digest
+from .board import Job
 from .checks import NodeClasses
-from .client import QueueClient, server_url
+from .client import ClientOf, QueueClient, server_url
 from .folder import OTHERS, PICTURES, Folder, Request
 from .lane import USUAL, Drawn, Event, Missed, Timing
 from .manifest import Manifest, Missing, Picture
+from .media import Media
 from .pool import LaneStatus, Pool
+from .sent import SHOWS, as_sent
 
 GraphOf = Callable[[Scene], ApiGraph]
 MetadataOf = Callable[[Scene], Mapping[str, Any]]
@@ -95,6 +100,9 @@ def generate(
     settings: Mapping[str, Any] | None = None,
     watch: Watch = lambda report: None,
     timing: Timing = USUAL,
+    own_names: bool = True,
+    client_of: ClientOf = QueueClient,
+    look: Callable[[Path], None] = lambda path: None,
 ) -> Manifest:
     """Draw every scene once, by whichever server is free; returns what there is in the end.
 
@@ -110,6 +118,10 @@ def generate(
     metadata_of    text chunks that the servers write into a scene's PNG files
     settings   more for the manifest
     watch      is told what happens, in the caller's thread
+    own_names  whether files get names of their own on the servers, and graphs tell what they are drawn with; not where
+               the graph is to stay as it is to the letter
+    client_of  what speaks with a server; `far.Far.client` lets other machines do so
+    look       is called in a server's thread with each new file before it is scored; `far.Ahead` has others look
 
     Raises UnfitError with all problems when no server can run the graphs, ServerError when none answers at first,
     LikenessError when `out` holds pictures of another graph or is in use, or a file cannot be written. A scene that
@@ -128,10 +140,38 @@ def generate(
         run = _Run(folder, base, wanted, lambda s: Request(s, graph_of(s), metadata_of(s)), scorer, watch)
         try:
             if asked := run.resumed():
-                run.draw(asked, tuple(dict.fromkeys(map(server_url, servers))), check, timing)
+                urls, asks = tuple(dict.fromkeys(map(server_url, servers))), False
+                if check:
+                    urls, asks = run.fit(urls, asked, timing, client_of)
+                send = partial(_sent, asks=asks) if own_names else _as_it_is
+                with Pool(urls, _Desk(folder, look), timing, client_of) as pool:
+                    run.draw(asked, pool, send)
         finally:
             run.write(last=True)
         return run.manifest()
+
+
+def _sent(request: Request, asks: bool) -> Request:
+    return replace(request, sent=as_sent(request.graph, request.key, asks))
+
+
+def _as_it_is(request: Request) -> Request:
+    return request
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """The folder; pictures that are in it are looked at, maybe elsewhere, before anybody is told."""
+
+    folder: Folder
+    look: Callable[[Path], None]
+
+    def sent(self, job: Job, server: str, prompt_id: str) -> None:
+        self.folder.sent(job, server, prompt_id)
+
+    def keep(self, job: Job, server: str, prompt_id: str, made: tuple[Media, ...], shown: Mapping[str, str]) -> None:
+        for name in self.folder.keep(job, server, prompt_id, made, shown):
+            self.look(self.folder.place(name))
 
 
 def _checked(scenes: Iterable[Scene]) -> list[Scene]:
@@ -191,22 +231,32 @@ class _Run:
         self._scorer, self._watch, self._notes = scorer, watch, list[str]()
         self._asked: dict[str, tuple[_State, Request]] = {}
         self._over = 0
+        family = base.settings.get("family")
+        self._told_family = {"family": family} if family else {}  # for graphs that do not tell it themselves
 
     def resumed(self) -> list[Request]:
         """Takes what an earlier run has drawn; returns what is to be drawn."""
         return [request for state in self._states if (request := self._next(state))]
 
-    def draw(self, asked: Sequence[Request], servers: Sequence[str], check: bool, timing: Timing) -> None:
-        if check:
-            servers, notes = fit_servers(servers, [request.graph for request in asked], timing)
-            self._notes += notes
-        with Pool(servers, self._folder, timing) as pool:
-            for request in asked:
-                pool.add(request.job(), self._folder.sent_to(request))
-            for event in pool.events():
-                for request in self._react(event):
-                    pool.add(request.job(), self._folder.sent_to(request))
-                self._watch(Tick(self._over, len(self._states), tuple(pool.status())))
+    def fit(
+        self, servers: Sequence[str], asked: Sequence[Request], timing: Timing, client_of: ClientOf
+    ) -> tuple[tuple[str, ...], bool]:
+        """(servers that can draw it, whether they can show values)."""
+        fit = fit_servers(servers, [request.graph for request in asked], timing, client_of)
+        self._notes += fit.notes
+        return fit.servers, fit.shows
+
+    def draw(self, asked: Sequence[Request], pool: Pool, send: Callable[[Request], Request]) -> None:
+        def add(request: Request) -> None:
+            self._folder.ask(sent := send(request))
+            pool.add(sent.job(), self._folder.sent_to(sent))
+
+        for request in asked:
+            add(request)
+        for event in pool.events():
+            for request in self._react(event):
+                add(request)
+            self._watch(Tick(self._over, len(self._states), tuple(pool.status())))
 
     def _react(self, event: Event | None) -> Iterator[Request]:
         """What is to be drawn after this."""
@@ -244,8 +294,9 @@ class _Run:
             place = self._folder.place(file.file)
             scored = self._scorer is not None and place.suffix in images.SUFFIXES
             score = self._scorer.score(place) if self._scorer and scored else None
-            about = (done.server, done.prompt_id, file.file, file.sha256, done.version)
-            found.append(Picture(request.scene, request.key, *about, score=score))
+            about = (done.server, done.prompt_id, file.file, file.sha256, done.version, done.date)
+            drawn = self._told_family | drawn_with(request.graph, done.told)
+            found.append(Picture(request.scene, request.key, *about, drawn, score=score))
         state.add(found)
         self._folder.choose({p.file: p.chosen for p in state.pictures})
         self._over += state.over
@@ -261,6 +312,8 @@ class _Run:
             replace(p, file=f"{PICTURES if p.chosen else OTHERS}/{p.file}") for s in self._states for p in s.pictures
         ]
         about = self._scorer.settings() if self._scorer else {}
+        families = {p.drawn_with["family"]: None for p in placed if p.drawn_with.get("family")}
+        about |= {"family": ", ".join(families)} if families else {}
         notes = [*self._notes, *(self._scorer.judge.notes() if self._scorer else ())]
         return replace(
             self._base,
@@ -271,17 +324,24 @@ class _Run:
         )
 
 
-def fit_servers(
-    servers: Sequence[str], graphs: Sequence[ApiGraph], timing: Timing = USUAL
-) -> tuple[list[str], list[str]]:
-    """(servers that can run all graphs, or do not answer now; a note for each that is left out).
+@dataclass(frozen=True)
+class Fit:
+    """Of several servers."""
 
-    UnfitError when none of those that answer can, ServerError when none answers.
-    """
+    servers: tuple[str, ...]  # that can run all graphs, or do not answer now
+    notes: tuple[str, ...]  # for each that is left out
+    shows: bool  # whether all that answer have the node that shows values
+
+
+def fit_servers(
+    servers: Sequence[str], graphs: Sequence[ApiGraph], timing: Timing = USUAL, client_of: ClientOf = QueueClient
+) -> Fit:
+    """UnfitError when none of those that answer can, ServerError when none answers."""
+    shows = True
     fit, silent, notes, problems = list[str](), list[str](), list[str](), list[str]()
     for server in servers:
         try:
-            classes = NodeClasses(QueueClient(server, timing.answer).object_info())
+            classes = NodeClasses(client_of(server, timing.answer).object_info())
         except ServerError as error:
             silent.append(server)
             notes.append(str(error))
@@ -289,6 +349,7 @@ def fit_servers(
         found = _all_problems(classes, graphs)
         if not found:
             fit.append(server)
+            shows = shows and SHOWS in classes.info
             continue
         problems += [f"{server}: {p}" for p in found] if len(servers) > 1 else found
         notes.append(f"{server} was left out: {found[0]}")
@@ -296,7 +357,7 @@ def fit_servers(
         raise UnfitError(problems)
     if not fit:
         raise ServerError(" ".join(notes) or "No server was named: give the address of a ComfyUI.")
-    return fit + silent, notes
+    return Fit((*fit, *silent), tuple(notes), shows)
 
 
 def _all_problems(classes: NodeClasses, graphs: Sequence[ApiGraph]) -> list[str]:

@@ -39,8 +39,8 @@ class Desk(Protocol):
     def sent(self, job: Job, server: str, prompt_id: str) -> None:
         """A job is about to be queued there; after a kill it is looked for under that id."""
 
-    def keep(self, job: Job, server: str, prompt_id: str, made: tuple[Media, ...]) -> None:
-        """It is done. What is not kept when this returns is drawn again."""
+    def keep(self, job: Job, server: str, prompt_id: str, made: tuple[Media, ...], shown: Mapping[str, str]) -> None:
+        """It is done; `shown` is what its nodes show, id -> text. What is not kept when this returns is drawn again."""
 
 
 @dataclass(frozen=True)
@@ -289,7 +289,7 @@ class Lane:
             return self._give_back(held, "lost", str(error))
         if self._board.closed:
             return  # the desk may belong to somebody else by now; the server still has the picture
-        self._desk.keep(held.job, self._server, held.prompt_id, made)
+        self._desk.keep(held.job, self._server, held.prompt_id, made, result.texts())
         self._board.finish(held)
         self._back_off = self._timing.back_off
         self._tell(Drawn(held.job, self._server))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +33,8 @@ class Picture:
     file: str  # relative to the run's folder, "pictures/x.png"
     sha256: str  # hex, of the file
     version: str  # of Likeness, when it was drawn
+    date: str = ""  # ISO 8601, UTC, when it was fetched; "" of an older Likeness
+    drawn_with: Mapping[str, Any] = field(default_factory=dict, repr=False)  # as `scenes.drawn_with` gives it
     chosen: bool = True  # False: another attempt at the scene was better
     score: Score | None = field(default=None, repr=False)  # None where nothing was scored
 
@@ -40,7 +43,8 @@ class Picture:
         about = {"scene": scene.name, "seed": scene.seed, "prompt": scene.prompt, "negative": scene.negative}
         about |= {"loras": scene.loras, "values": dict(scene.values), "lora_versions": dict(scene.lora_versions)}
         about |= {"server": self.server, "prompt_id": self.prompt_id, "file": self.file, "sha256": self.sha256}
-        about |= {"key": self.key, "version": self.version, "chosen": self.chosen}
+        about |= {"key": self.key, "version": self.version, "date": self.date, "chosen": self.chosen}
+        about |= {"drawn_with": dict(self.drawn_with)}
         return {**about, "score": None if self.score is None else self.score.as_dict()}
 
 

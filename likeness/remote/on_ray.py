@@ -164,20 +164,47 @@ class _Tasks:
             return
         done, _ = self._ray.wait(list(self._running), num_returns=1, timeout=seconds)
         for task in done:
-            yield self._running.pop(task), self._result(task)
-
-    def _result(self, task: Any) -> Outcome[Any]:
-        try:
-            outcome: Outcome[Any] = self._ray.get(task)
-            return outcome
-        except self._ray.exceptions.RayError as error:
-            return Failed(_why(self._ray.exceptions, error), str(error))
+            yield self._running.pop(task), _result(self._ray, task)
 
     def stop(self) -> None:
         for task in self._running:
             with suppress(Exception):  # it may have ended, or the cluster be gone
                 self._ray.cancel(task, force=True)
         self._running.clear()
+
+
+class Errands:
+    """A function that runs on the cluster while the caller, in any thread, waits for it."""
+
+    def __init__(self, ray: ModuleType, function: Callable[[Any], Any], on: OnRay) -> None:
+        self._ray, self._function = ray, ray.put(function)
+        self._task = ray.remote(num_cpus=on.cpus, num_gpus=on.gpus, max_retries=0)(attempt)
+        self._near: dict[str, Any] = {}  # host -> options of a task
+
+    def __call__(self, item: Any, host: str = "") -> Outcome[Any]:
+        """`host`: the task runs on that machine where it is one of the cluster, on this one for "localhost"."""
+        if host not in self._near:
+            self._near[host] = _beside(self._ray, host)
+        return _result(self._ray, self._task.options(**self._near[host]).remote(self._function, item))
+
+
+def _beside(ray: ModuleType, host: str) -> dict[str, Any]:
+    here = host == "localhost" or host.startswith("127.") or host == "::1"
+    nodes = {node[key]: node["NodeID"] for node in ray.nodes() for key in ("NodeManagerAddress", "NodeManagerHostname")}
+    node = ray.get_runtime_context().get_node_id() if here else nodes.get(host)
+    if node is None:
+        return {}
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(node, soft=not here)}
+
+
+def _result(ray: ModuleType, task: Any) -> Outcome[Any]:
+    try:
+        outcome: Outcome[Any] = ray.get(task)
+        return outcome
+    except ray.exceptions.RayError as error:
+        return Failed(_why(ray.exceptions, error), str(error))
 
 
 def _why(kinds: ModuleType, error: Exception) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ..errors import ServerError
 from .board import Board, Held, Job
-from .client import QueueClient
+from .client import ClientOf, QueueClient
 from .lane import USUAL, Aside, Back, Broken, Desk, Drawn, Event, Lane, Missed, Timing
 from .progress import Listener, Told
 
@@ -36,9 +36,11 @@ class LaneStatus:
 class Pool:
     """A context manager; on the way out all that it has queued and not fetched is cancelled on the servers."""
 
-    def __init__(self, servers: Sequence[str], desk: Desk, timing: Timing = USUAL) -> None:
-        self._timing, self._client_id = timing, uuid.uuid4().hex
-        clients = {c.url: c for c in (QueueClient(server, timing.answer) for server in servers)}
+    def __init__(
+        self, servers: Sequence[str], desk: Desk, timing: Timing = USUAL, client_of: ClientOf = QueueClient
+    ) -> None:
+        self._timing, self._client_of, self._client_id = timing, client_of, uuid.uuid4().hex
+        clients = {c.url: c for c in (client_of(server, timing.answer) for server in servers)}
         if not clients:
             raise ServerError("No server was named: give the address of a ComfyUI, like http://127.0.0.1:8188.")
         self._board, self._events = Board(clients), queue.SimpleQueue[Event]()
@@ -143,6 +145,6 @@ class Pool:
 
     def _cancel_at(self, server: str, prompt_ids: list[str]) -> None:
         try:
-            QueueClient(server, self._timing.closing).cancel(prompt_ids)
+            self._client_of(server, self._timing.closing).cancel(prompt_ids)
         except ServerError:
             return

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 SOURCE = "<source>"
+CHECKPOINTS = ("ckpt_name", "unet_name", "model_name", "model_path")  # inputs that name one
 MODEL_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
 Node = Mapping[str, Any]  # "class_type", "inputs" by name: a value, or a link [node id, output]
 NodeOf = Callable[[str], Node]
@@ -88,8 +89,7 @@ def file_names(rows: list[Any]) -> list[str]:
 
 def checkpoint_name(rows: list[Any]) -> str:
     """The checkpoint or diffusion model that the graph loads; "" where it is not to be seen."""
-    keys = ("ckpt_name", "unet_name", "model_name", "model_path")
-    for key in keys:
+    for key in CHECKPOINTS:
         for row in rows:
             value = row["inputs"].get(key) if isinstance(row, dict) else None
             if isinstance(value, str):

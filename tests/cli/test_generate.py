@@ -6,6 +6,7 @@ import argparse
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,19 @@ from likeness.cli.graphs import Overrides
 from likeness.cli.graphs_scene import Drawing, scene_graph
 from likeness.cli.places import places_of
 from likeness.errors import LikenessError, LoraError
+from likeness.inject import Insert, read_workflow
+from likeness.inject.saved import load_workflow, save_workflow
 from likeness.library import Library
 from likeness.lora_registry import RegistryEntry, update_registry
 from likeness.lora_stack import StackEntry
-from likeness.profile import NamedCheckpoint
+from likeness.profile import BaseSettings, NamedCheckpoint
 from likeness.projects import new_project
 from likeness.remote import UnfitError
 from likeness.remote.folder import requests_in
 from likeness.scenes.scene import Scene
 
 from ..conftest import ROOT
+from ..unit.inject.graphs import plain
 from ..unit.remote.pretended_comfy import Graph, PretendedComfy
 from .test_commands import PICTURES, SMILE, Call, call, face_folder  # noqa: F401  fixtures
 
@@ -307,3 +311,55 @@ def test_a_prompt_may_come_from_a_file(generate: Generate, tmp_path: Path) -> No
     (tmp_path / "long.txt").write_text(" ".join(f"word{i}" for i in range(10_000)))
     assert generate("--prompt", f"@{tmp_path / 'long.txt'}", "--no-score", *DRAW) == 0
     assert generate.manifest["pictures"][0]["prompt"].endswith("word9999")
+
+
+# ---- elsewhere, and what it leaves
+
+
+def rows(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of a manifest, apart from when and where each picture was drawn."""
+    return [{k: v for k, v in row.items() if k not in ("server", "prompt_id", "date")} for row in manifest["pictures"]]
+
+
+def test_ray_gives_the_same_manifest(
+    generate: Generate, server: PretendedComfy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'likeness[ray]'")
+    server.picture = lambda graph, about: (SMILE if sampler(graph)["seed"] % 2 else STRANGER).read_bytes()
+    asked = ("--prompt", "x", "--n", 3, "--best-of", 2, "--threshold", BETWEEN, *DRAW)
+    here = generate(*asked)
+    told = generate.manifest
+    monkeypatch.setattr(generate, "out", tmp_path / "far")
+    monkeypatch.setattr(generate, "_places", replace(generate._places, cache=tmp_path / "far cache"))
+    assert generate(*asked, "--ray", "local") == here
+    assert rows(generate.manifest) == rows(told) and told["accepted"]
+    assert list((tmp_path / "far cache").rglob("*.*"))
+
+
+def test_pictures_of_a_saved_workflow_are_counted_there_once(generate: Generate) -> None:
+    server, library = generate.server, generate.library
+    server.info = {}
+    save_workflow(library, "Castle", read_workflow(plain()), Insert("mara"))
+    assert load_workflow(library, "castle").runs == 0
+    asked = ("--workflow", "Castle", "--prompt", "x", "--n", 3, "--no-score", "--no-check")
+    assert generate(*asked) == 0
+    after = load_workflow(library, "castle")
+    assert after.runs == 3 and after.last_run.endswith("+00:00")
+    assert generate(*asked) == 0  # nothing new is drawn
+    assert load_workflow(library, "castle").runs == 3
+    server.fails = lambda graph: "no"
+    assert generate("--workflow", "Castle", "--prompt", "y", "--no-score", "--no-check") == SOME_MISSING
+    assert load_workflow(library, "castle") == after
+
+
+def test_the_manifest_tells_what_each_picture_was_drawn_with(generate: Generate) -> None:
+    generate.library.update("mara", lambda p: p.model_copy(update={"base": {"sd15": BaseSettings()}}))
+    said = ("--steps", 9, "--cfg", 6.5, "--sampler", "euler", "--scheduler", "simple", "--size", "512x640")
+    assert generate("--prompt", "x", "--loras", "smile:0.4", "--method", "faceid_only", "--no-score", *said, *DRAW) == 0
+    (row,) = generate.manifest["pictures"]
+    assert row["drawn_with"] == {
+        "checkpoint": "a.safetensors", "family": "sd15", "method": "faceid_only", "adapter": "auto",
+        "strengths": {"source": "profile"}, "loras": [{"file": LORAS[1], "model": 0.4, "clip": 0.4}],
+        "steps": 9, "cfg": 6.5, "sampler": "euler", "scheduler": "simple", "width": 512, "height": 640,
+    }  # fmt: skip
+    assert generate.manifest["settings"]["family"] == "sd15" and row["date"]

@@ -77,6 +77,7 @@ class PretendedComfy:
         self.fails: Callable[[Graph], str] = lambda graph: ""  # why a graph fails while it runs
         self.refuses: Callable[[Graph], str] = lambda graph: ""  # why it is not taken
         self.picture: Callable[[Graph, str], bytes] = lambda graph, about: png(about)
+        self.shows: dict[str, str] = {}  # title of a PreviewAny -> its text
         self.error_type = "RuntimeError"
         self.info: dict[str, Any] = INFO
         self.drawn: Counter[str] = Counter()  # texts of the graphs that were run to their end
@@ -177,9 +178,14 @@ class PretendedComfy:
         self.drawn[str(nodes.get("2", {}).get("inputs", {}).get("text", about))] += 1
         name = f"{hashlib.sha256(about.encode()).hexdigest()[:12]}.png"
         self.files[name] = self.picture(nodes, about)
+        outputs: dict[str, Any] = {
+            node_id: {"text": [self.shows.get(node["_meta"]["title"], "")]}
+            for node_id, node in nodes.items()
+            if node["class_type"] == "PreviewAny"
+        }
         image = {"filename": name, "subfolder": "", "type": "output"}
         status = {"status_str": "success", "completed": True, "messages": []}
-        return {"status": status, "outputs": {"3": {"images": [image]}}}
+        return {"status": status, "outputs": {**outputs, "3": {"images": [image]}}}
 
     async def _tell(self, client: str, kind: str, about: dict[str, Any]) -> None:
         socket = self._sockets.get(client)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 from aiohttp import web
@@ -32,7 +32,7 @@ class Desk:
         with self._lock:
             self.ids.setdefault(job.label, []).append(prompt_id)
 
-    def keep(self, job: Job, server: str, prompt_id: str, made: tuple[Media, ...]) -> None:
+    def keep(self, job: Job, server: str, prompt_id: str, made: tuple[Media, ...], shown: Mapping[str, str]) -> None:
         assert made[0].data.startswith(b"\x89PNG")
         with self._lock:
             self.kept[job.label] += 1

@@ -25,7 +25,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from likeness.cli.comfy import find_comfy, find_python
+from likeness.cli.comfy import base_directory, find_comfy, find_python
 
 ROOT = Path(__file__).resolve().parent
 VENVS = ROOT / ".venv"  # one environment for each ComfyUI, so that trying another one loses nothing
@@ -78,8 +78,8 @@ def set_up(for_tests: bool, for_faces: bool) -> tuple[Path | None, Environment]:
     base = find_python(comfy) if comfy else None
     if comfy and not base:
         print(f"ComfyUI at {comfy}: no Python with its requirements was found, so it is not used (set COMFYUI_PYTHON).")
-    if not comfy and "COMFYUI_PATH" in os.environ:
-        print(f"COMFYUI_PATH={os.environ['COMFYUI_PATH']} is no ComfyUI: main.py and folder_paths.py are not there.")
+    if not comfy and not base_directory() and (named := os.environ.get("COMFYUI_PATH")):
+        print(f"COMFYUI_PATH={named} is no ComfyUI: main.py and folder_paths.py are not there.", file=sys.stderr)
     env = Environment(base)
     env.make()
     if not env.has("numpy", "PIL", "safetensors", "pydantic", "filelock"):

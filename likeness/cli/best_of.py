@@ -19,6 +19,7 @@ from ..best_of import BestOf, Kept, next_seed
 from ..errors import LikenessError
 from ..faces.face import Analyser, describe_engine
 from ..files import atomic_write, read_limited
+from ..inject import read_workflow_file
 from ..remote.client import QueueClient
 from ..scoring import Judge, Score, describe, unreadable
 from ..sweep.graph_key import digest
@@ -30,7 +31,7 @@ from .scoring import judge_of
 
 JOURNAL, PICTURES = "best_of.json", "pictures"
 _SECONDS = 3600.0  # one attempt; video and large models on a slow machine take long
-_LIMIT = 64 << 20  # bytes of a graph or journal
+_LIMIT = 64 << 20  # bytes of a journal
 _NAMES = ("seed", "noise_seed")
 _SOURCE = "LikenessSeed"
 
@@ -80,20 +81,6 @@ def find_seeds(graph: ApiGraph, node_id: str = "") -> Seeds:
             "the node with --seed-node."
         )
     return Seeds(places, graph[places[0][0]]["inputs"][places[0][1]])
-
-
-def read_graph(path: Path) -> ApiGraph:
-    """A graph in API format. LikenessError for anything else."""
-    try:
-        graph = json.loads(read_limited(path, _LIMIT))
-    except ValueError as error:
-        raise LikenessError(f"{path} is no JSON: {error}.") from error
-    if isinstance(graph, dict) and isinstance(graph.get("prompt"), dict):
-        graph = graph["prompt"]
-    nodes = list(graph.values()) if isinstance(graph, dict) else []
-    if not nodes or not all(isinstance(n, dict) and "class_type" in n and "inputs" in n for n in nodes):
-        raise LikenessError(f"{path} is no graph in API format: save it with Export (API) in ComfyUI's file menu.")
-    return graph
 
 
 @dataclass(frozen=True)
@@ -201,7 +188,7 @@ class Search:
 
 def best_of(arguments: argparse.Namespace, places: Places) -> int:
     """Exit code 1 when fewer pictures were accepted than wanted."""
-    graph = read_graph(arguments.graph)
+    graph: ApiGraph = dict(read_workflow_file(arguments.graph).graph)  # type: ignore[arg-type]
     seeds = find_seeds(graph, arguments.seed_node)
     engine, judge = judge_of(arguments, places, arguments.name)
     folder = Folder(arguments.out, seeds.key(graph))

@@ -29,6 +29,12 @@ def find_comfy() -> Path | None:
     return next((p.resolve() for p in places if (p / "main.py").is_file() and (p / "folder_paths.py").is_file()), None)
 
 
+def base_directory() -> Path | None:
+    """The folder in COMFYUI_PATH where that is none, but one for ComfyUI's --base-directory: with models."""
+    named = os.environ.get("COMFYUI_PATH")
+    return Path(named).resolve() if named and not find_comfy() and (Path(named) / "models").is_dir() else None
+
+
 def find_python(comfy: Path) -> Path | None:
     """The interpreter that has ComfyUI's requirements: COMFYUI_PYTHON, or one of the usual places beside it."""
     named = os.environ.get("COMFYUI_PYTHON")

@@ -64,7 +64,9 @@ def run(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument(
-        "--library", metavar="DIR", help="folder of characters; default: models/characters of the ComfyUI found"
+        "--library",
+        metavar="DIR",
+        help="folder of characters; model files stay where COMFYUI_PATH says. Default: models/characters there",
     )
     shared.add_argument("--face-models", metavar="DIR", help="an `insightface` folder to search first")
     shared.add_argument("--verbose", action="store_true", help="say what is opened and compiled")
@@ -306,12 +308,10 @@ def _inspect_face(arguments: argparse.Namespace, places: Places) -> None:
 
 
 def _doctor(arguments: argparse.Namespace, places: Places) -> int:
-    checks = examine(places.folders, drawing=places.comfy is not None)
-    comfy = (
-        f"ComfyUI at {places.comfy}"
-        if places.comfy
-        else "No ComfyUI found (COMFYUI_PATH, this pack's folder, ~/comfy/ComfyUI)"
-    )
+    checks = examine(places.folders, drawing=places.base is not None)
+    comfy = "No ComfyUI found (COMFYUI_PATH, this pack's folder, ~/comfy/ComfyUI)"
+    if places.base:
+        comfy = f"ComfyUI at {places.comfy}" if places.comfy else f"Base directory of a ComfyUI at {places.base}"
     values = {"comfyui": str(places.comfy), "checks": [vars(c) for c in checks]}
     say(arguments, "\n".join([comfy, *map(str, checks)]), values)
     return int(any(c.status == "missing" for c in checks))

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import LikenessError
+from ..errors import LikenessError, PathError
 from ..files import atomic_write, read_limited
-from ..inject import HOW, Injected, Insert, Workflow, found_in, inject, read_workflow
+from ..inject import HOW, Found, Injected, Insert, Workflow, found_in, inject, read_workflow_file
+from ..inject.families import ALL
 from ..inject.saved import is_saved, load_workflow, save_workflow, saved_workflows
 from ..inject.slots import all_slots
-from ..inject.workflow import MAX_BYTES
 from ..library import Library
 from ..lora_registry import load_registry
 from ..lora_stack import parse_stack
@@ -87,7 +89,7 @@ def inject_character(arguments: argparse.Namespace, places: Places) -> int:
     workflow, insert = _workflow(arguments, library, insert)
     info = _info(arguments)
     if arguments.look:
-        return _look(arguments, workflow, info)
+        return _look(arguments, workflow, found_in(workflow, info, arguments.skip, insert.family_of))
     made = inject(workflow, insert, info)
     check_graph(library, made.graph, [insert.profile] if insert.profile else ())
     lines = [made.report(), *_keep(arguments, library, workflow, insert, made)]
@@ -133,7 +135,14 @@ def _insert(arguments: argparse.Namespace, places: Places) -> Insert:
         strengths=arguments.strengths,
         lora_version=arguments.lora_version,
         known_loras=known_loras(library),
+        family_of=partial(_family_of, places),
     )
+
+
+def _family_of(places: Places, model: str) -> str | None:
+    with suppress(PathError):  # a workflow may name anything
+        return places.family_of(model)
+    return None
 
 
 def known_loras(library: Library) -> frozenset[str]:
@@ -149,7 +158,7 @@ def _workflow(arguments: argparse.Namespace, library: Library, insert: Insert) -
     if path.is_file():
         if arguments.out and arguments.out.exists() and arguments.out.samefile(path):
             raise LikenessError(f"{path} is the workflow itself: give another name for -o, so that it is kept.")
-        return read_workflow(read_limited(path, MAX_BYTES), path.name), insert
+        return read_workflow_file(path), insert
     if path.suffix or not is_saved(library, arguments.workflow):
         saved = ", ".join(saved_workflows(library)) or "none"
         raise LikenessError(f"There is no file {path}, and no saved workflow of that name; saved is {saved}.")
@@ -179,11 +188,12 @@ def _list(arguments: argparse.Namespace, library: Library) -> int:
     return 0
 
 
-def _look(arguments: argparse.Namespace, workflow: Workflow, info: dict[str, Any] | None) -> int:
+def _look(arguments: argparse.Namespace, workflow: Workflow, found: Found) -> int:
     """What the workflow has, with the ids that the options take."""
-    found = found_in(workflow, info, arguments.skip)
+    families = {" or ".join(sorted(told.likely)) for told in found.told.values() if told.likely != ALL}
     rows = {
         "models": [str(node) for node in found.checkpoints],
+        "base family": sorted(families),
         "LoRAs": [f"{slot.address}: {slot.file}" for slot in all_slots(workflow)],
         "samplers": [f"{s.node}{': ' + s.why_not if s.why_not else ''}" for s in found.samplers],
         "samplers that cannot be followed": [str(node) for node in found.hidden],

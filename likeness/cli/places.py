@@ -21,8 +21,10 @@ from ..faces.packs import find_pack
 from ..faces.yunet import YuNet, find_yunet
 from ..library import Library
 from ..looks import look_for
+from ..lora_file import checkpoint_family
+from ..paths import contained
 from ..scoring import LookMeasure
-from .comfy import find_comfy
+from .comfy import base_directory, find_comfy
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +38,18 @@ class Places:
     comfy: Path | None
     folders: Folders
     cache: Path
+    base: Path | None = None  # where its models, input and output are: itself, or what --base-directory gives it
 
     def library(self) -> Library:
         return Library(self.folders.characters)
+
+    def family_of(self, model: str) -> str | None:
+        """The base family of a checkpoint or diffusion model by its header, None where it is not here or does not
+        tell. PathError for a name that leaves its folder."""
+        beside = ("", "../diffusion_models", "../unet")  # of checkpoints: where ComfyUI looks for models alone
+        roots = [(root / more).resolve() for root in self.folders.checkpoints for more in beside]
+        paths = [contained(root, model.replace("\\", "/")) for root in roots]
+        return next((family for path in paths if path.is_file() and (family := checkpoint_family(path))), None)
 
     def drawn_gate(self, engine: Analyser) -> DrawnGate:
         """The gate that tells drawn faces under that face model."""
@@ -94,11 +105,19 @@ def _with_section(folders: Folders, section: dict[str, object], beside: Path) ->
 
 def places_of(arguments: argparse.Namespace) -> Places:
     comfy = find_comfy()
-    folders = model_folders(comfy / "models" if comfy else OWN)
-    if comfy:
-        folders = with_extra_paths(folders, comfy / "extra_model_paths.yaml")
+    base = comfy or base_directory()
+    if base is None and (named := os.environ.get("COMFYUI_PATH")):
+        log.warning(
+            "COMFYUI_PATH=%s is neither a ComfyUI (main.py is not there) nor a base directory of one (models is not "
+            "there): model files are looked for in %s.",
+            named,
+            OWN,
+        )
+    folders = model_folders(base / "models" if base else OWN)
+    if base:
+        folders = with_extra_paths(folders, base / "extra_model_paths.yaml")
     if arguments.library:
         folders = replace(folders, characters=(Path(arguments.library),))
     if arguments.face_models:
         folders = replace(folders, insightface=(Path(arguments.face_models), *folders.insightface))
-    return Places(comfy, folders, OWN / "cache" / "faces")
+    return Places(comfy, folders, OWN / "cache" / "faces", base)

@@ -6,10 +6,10 @@ import argparse
 from typing import Any
 
 from ..errors import LibraryError, LikenessError
-from ..lora_file import checkpoint_family, fits
+from ..lora_file import fits
 from ..lora_registry import load_registry
 from ..lora_stack import parse_stacks
-from ..paths import contained, slug_of
+from ..paths import slug_of
 from ..profile import FAMILIES, RATINGS, Profile
 from ..projects import (
     QUALITIES,
@@ -149,7 +149,7 @@ def show_project(arguments: argparse.Namespace, places: Places) -> None:
     family = "other"
     if default or arguments.purpose or arguments.rating != GENERAL:
         route = route_of(profile, project, arguments.purpose, arguments.rating)
-        family = route.family or _told_family(places, route.checkpoint) or family
+        family = route.family or places.family_of(route.checkpoint) or family
         lines.append(f"draws with {route.why}")
         values["route"] = route.as_dict()
     settings = settings_for(project, profile, family)
@@ -176,7 +176,7 @@ def _with_family(given: dict[str, Any], places: Places) -> dict[str, Any]:
 
 def _family_of(places: Places, checkpoint: str, said: str | None) -> str:
     """LikenessError where neither the user nor the file tells, or each something else."""
-    told = _told_family(places, checkpoint)
+    told = places.family_of(checkpoint)
     if said is None and told is None:
         raise LikenessError(
             f"{checkpoint} does not tell its base family: say it by --family, or put the .safetensors file into "
@@ -185,12 +185,6 @@ def _family_of(places: Places, checkpoint: str, said: str | None) -> str:
     if said is not None and told is not None and not fits(told, said):
         raise LikenessError(f"{checkpoint} is a checkpoint for {told}, not for {said}: leave --family out.")
     return said or str(told)
-
-
-def _told_family(places: Places, checkpoint: str) -> str | None:
-    """As the file's header tells, where it is here."""
-    paths = [contained(root, checkpoint) for root in places.folders.checkpoints]
-    return next((family for path in paths if path.is_file() and (family := checkpoint_family(path))), None)
 
 
 def _about(project: Project) -> list[str]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LikenessError, ServerError
-from ..files import make_folder, read_limited
+from ..files import make_folder
+from ..inject import read_workflow_file
 from ..paths import slug_of
 from ..remote.client import QueueClient
 from .comfy import find_python, has_gpu
@@ -25,7 +26,6 @@ from .places import Places
 _SECONDS = 7 * 24 * 3600.0  # a sweep may take a night; it can be stopped and goes on where it was
 _NAME = "strengths"  # of a sweep, as the node has it
 _LOOK = 2.0  # seconds between two looks at how far it is
-_MAX_GRAPH = 16 * 1024 * 1024
 _AXES = {"lora": "lora", "faceid": "faceid_weight", "faceid_v2": "faceid_weight_v2", "start": "start"}
 
 
@@ -103,7 +103,8 @@ Maker = Callable[[QueueClient], ApiGraph]
 def _graph_maker(arguments: argparse.Namespace, slug: str) -> Maker:
     sweep = sweep_of(arguments)
     if arguments.graph:
-        graph = filled(_read_graph(arguments.graph), slug, sweep)
+        own: ApiGraph = dict(read_workflow_file(arguments.graph).graph)  # type: ignore[arg-type]
+        graph = filled(own, slug, sweep)
         return lambda client: graph
     overrides = Overrides(arguments.steps, arguments.size, arguments.size)
 
@@ -112,17 +113,6 @@ def _graph_maker(arguments: argparse.Namespace, slug: str) -> Maker:
         return tune(Files(checkpoint, slug, adapter=arguments.adapter), sweep, overrides)
 
     return make
-
-
-def _read_graph(path: Path) -> ApiGraph:
-    try:
-        graph = json.loads(read_limited(path, _MAX_GRAPH))
-    except (ValueError, RecursionError) as error:
-        raise LikenessError(f"{path} is no JSON: export the graph in API format.") from error
-    nodes = list(graph.values()) if isinstance(graph, dict) else []
-    if not nodes or not all(isinstance(n, dict) and "class_type" in n and "inputs" in n for n in nodes):
-        raise LikenessError(f"{path} is not a graph in API format: export it with Workflow > Export (API).")
-    return graph
 
 
 def _checkpoint(client: QueueClient) -> str:

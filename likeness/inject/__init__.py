@@ -4,7 +4,7 @@ from .insert import HOW, ApiGraph, Injected, Insert
 from .kinds import ObjectInfo
 from .placing import inject
 from .trace import Encoder, Found, Sampler, found_in
-from .workflow import Workflow, read_workflow
+from .workflow import Workflow, read_workflow, read_workflow_file
 
 __all__ = [
     "HOW",
@@ -19,4 +19,5 @@ __all__ = [
     "found_in",
     "inject",
     "read_workflow",
+    "read_workflow_file",
 ]

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from ..lora_stack import StackEntry
 from ..profile import Profile
+from .families import FamilyOf
 
 How = Literal["auto", "nodes", "lora", "replace"]
 HOW: tuple[str, ...] = get_args(How)
@@ -28,7 +29,7 @@ class Insert:
     character: str  # slug
     profile: Profile | None = None  # what it has; needed by "lora" and "replace", and to refuse early
     how: How = "auto"
-    family: str = ""  # base family of the models; "" is told by the loaders, else found when the graph runs
+    family: str = ""  # base family of the models; "" is told by the workflow, else found when the graph runs
     prompt: str | None = None  # the scene; None keeps the workflow's texts
     negative: str | None = None  # None keeps the workflow's
     seed: int | None = None  # 0..2**64-1; None keeps the workflow's
@@ -43,6 +44,7 @@ class Insert:
     strengths: str = "profile"  # of Apply Character: "profile" or a preset's name
     lora_version: int = 0  # of Load Character: 0 is the active one
     known_loras: frozenset[str] = frozenset()  # LoRA files of all characters of the library
+    family_of: FamilyOf | None = None  # reads the header of a model file that the workflow names, where it is here
 
 
 @dataclass(frozen=True)

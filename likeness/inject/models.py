@@ -8,13 +8,15 @@ from typing import Any
 
 from ..assets import FACEID_FAMILIES
 from ..errors import LikenessError
+from ..lora_file import fits
 from ..lora_versions import with_version
 from ..method import as_preset, resolve
-from ..profile import Profile
+from ..profile import METHODS, Profile
 from .edit import Editor, listed
 from .insert import Insert
 from .slots import all_slots
 from .trace import LOAD, Found, Point, Sampler, before, root_points, roots_of
+from .workflow import as_link
 
 _CARRIES = re.compile(r"model|lora|pipe|unet|transformer|prev", re.IGNORECASE)
 _CLIP_OUTPUT = {
@@ -33,28 +35,39 @@ class Lora:
     version: int
 
 
-def lora_for(insert: Insert, family: str) -> Lora:
-    """The character's LoRA and its strengths. LikenessError where it has none for the family, or the family is not
-    known and it has LoRAs for several."""
+def lora_for(insert: Insert, families: frozenset[str]) -> Lora:
+    """The character's LoRA and its strengths for a model that is of one of these families. LikenessError where it has
+    none, or several."""
     profile = _needed(insert)
-    if not family:
-        have = [f for f, settings in profile.base.items() if settings.lora is not None]
-        if len(have) != 1:
-            told = f"has LoRAs for {listed(sorted(have))}" if have else "has no LoRA"
-            raise LikenessError(
-                f"{profile.name} {told}, and the workflow does not tell which base model it draws with: "
-                + ("say which, with --family." if have else "train one, or let the face steer alone, with --how nodes.")
-            )
-        (family,) = have
+    have = sorted(f for f, s in with_version(profile, insert.lora_version).base.items() if f in families and s.lora)
+    if len(have) != 1:
+        raise LikenessError(_no_lora(profile, have, families))
+    (family,) = have
     settings = with_version(profile, insert.lora_version).settings(family)
-    if settings.lora is None:
-        raise LikenessError(
-            f"{profile.name} has no active LoRA for {family}: train or register one, or give another --family."
-        )
+    assert settings.lora is not None  # as was asked above
     recipe = resolve(
         settings, family, has_lora=True, has_faceid=False, method="lora_only", preset_name=as_preset(insert.strengths)
     )
     return Lora(settings.lora.file, recipe.strengths.lora_model, recipe.strengths.lora_clip, settings.lora.version)
+
+
+def _no_lora(profile: Profile, have: list[str], families: frozenset[str]) -> str:
+    if have:
+        return (
+            f"{profile.name} has LoRAs for {listed(have)}, and the workflow does not tell which base model it draws "
+            "with: say which, with --family."
+        )
+    if len(families) == 1:
+        return (
+            f"{profile.name} has no active LoRA for {listed([*families])}: train or register one, or give another "
+            "--family."
+        )
+    if others := sorted(f for f, settings in profile.base.items() if settings.lora is not None):
+        return (
+            f"{profile.name} has LoRAs for {listed(others)}, which the model of the workflow is not: train one for it, "
+            "or say its base family, with --family."
+        )
+    return f"{profile.name} has no LoRA: train one, or let the face steer alone, with --how nodes."
 
 
 def _needed(insert: Insert) -> Profile:
@@ -63,9 +76,14 @@ def _needed(insert: Insert) -> Profile:
     return insert.profile
 
 
-def family_at(found: Found, point: Point, insert: Insert) -> str:
-    """The base family of a model: as its loaders tell, else as the user says, else ""."""
-    return found.families.get(point, "") or insert.family
+def families_at(found: Found, point: Point, insert: Insert) -> frozenset[str]:
+    """The base families that a model can be: as the workflow tells and the user says."""
+    return found.told[point].within(insert.family)
+
+
+def named(families: frozenset[str]) -> str:
+    """For people: the family, where there is one."""
+    return next(iter(families)) if len(families) == 1 and families != {"other"} else "this kind of model"
 
 
 def own_files(insert: Insert) -> frozenset[str]:
@@ -94,27 +112,60 @@ def _loaded(editor: Editor, point: Point, insert: Insert) -> list[str]:
     return [slot.address for slot in slots if slot.file.replace("\\", "/") in own]
 
 
-def check_assets(editor: Editor, targets: list[Sampler], insert: Insert) -> None:
-    """Refuse models that the character has nothing for, as far as that is known before the graph runs."""
-    profile = insert.profile
-    if profile is None:
+def check_assets(editor: Editor, targets: list[Sampler], insert: Insert, load: str = "") -> None:
+    """Refuse models that the character has nothing for, as far as that is known before the graph runs. `load` is the
+    Load Character that was there."""
+    if insert.profile is None:
         return
-    profile = with_version(profile, insert.lora_version)
-    has_face = bool(profile.references)
-    points = dict.fromkeys(p for sampler in targets for p in sampler.models)
-    for point in points:
-        family = family_at(editor.found, point, insert)
-        loras = [f for f, s in profile.base.items() if s.lora is not None and family in ("", f)]
-        if loras or (has_face and (family == "" or family in FACEID_FAMILIES)):
-            if family and family not in FACEID_FAMILIES:
-                editor.note(f"FaceID does not exist for {family}, so {profile.name} is drawn by its LoRA alone.")
-            continue
-        if family and family not in FACEID_FAMILIES:
-            have = f"{profile.name} has no LoRA for {family}, and FaceID does not exist for it: train a LoRA first"
-        else:
-            have = f"{profile.name} has neither a reference picture nor a LoRA for it: add photos, or train a LoRA"
-        model = listed([str(editor.node(i)) for i in roots_of(editor.found, point)])
-        editor.refuse(f"{model}: {have}, or leave this model alone with --skip.")
+    profile = with_version(insert.profile, insert.lora_version)
+    points = {point: insert.method for sampler in targets for point in sampler.models}
+    for node in (editor.node(node_id) for sampler in targets for node_id, _ in sampler.applied):
+        link, method = as_link(node.inputs.get("character")), node.inputs.get("method", "auto")
+        if link and link[0] == load:
+            points[node.id, 0] = method if method in METHODS else "auto"
+    for point, method in points.items():
+        families = families_at(editor.found, point, insert)
+        loaders = listed([str(editor.node(i)) for i in roots_of(editor.found, point)])
+        if missing := _missing(profile, families, method):
+            by = editor.found.told[point].by
+            named_so = f" {by} was taken for {named(families)} by its name: say otherwise with --family." if by else ""
+            editor.refuse(f"{loaders}: {missing}, or leave this model alone with --skip.{named_so}")
+        elif not families.intersection(FACEID_FAMILIES):
+            editor.note(f"FaceID does not exist for {named(families)}, so {profile.name} is drawn by its LoRA alone.")
+        elif not families <= set(FACEID_FAMILIES):
+            editor.note(
+                f"The base family of {loaders} is not told by the workflow: say it with --family. FaceID exists for "
+                f"{listed([*FACEID_FAMILIES])} alone; on another model Apply Character stops the graph and says so."
+            )
+
+
+def _missing(profile: Profile, families: frozenset[str], method: str) -> str:
+    """Why nothing of the character can be put on a model of these families; "" where something can."""
+    lora = any(settings.lora is not None and f in families for f, settings in profile.base.items())
+    takes_face = bool(families.intersection(FACEID_FAMILIES))
+    face = takes_face and bool(profile.references)
+    if not takes_face and method in ("lora_faceid", "faceid_only"):
+        return f"FaceID does not exist for {named(families)}, so the method {method} cannot be: leave --method out"
+    needed = {"lora_only": lora, "faceid_only": face, "lora_faceid": lora and face, "img2img": True}
+    if needed.get(method, lora or face):
+        return ""
+    if not takes_face:
+        return f"{profile.name} has no LoRA for {named(families)}, and FaceID does not exist for it: train a LoRA first"
+    if method == "auto":
+        return f"{profile.name} has neither a reference picture nor a LoRA for it: add photos, or train a LoRA"
+    return f"{profile.name} has not what the method {method} needs: leave --method out"
+
+
+def check_stack(editor: Editor, targets: list[Sampler], insert: Insert) -> None:
+    """Refuse other LoRAs that are for another base family than the model they would be put on."""
+    for point in dict.fromkeys(p for sampler in targets for p in sampler.models):
+        families = families_at(editor.found, point, insert)
+        for entry in insert.loras:
+            if entry.family and not any(fits(entry.family, f) or f == "other" for f in families):
+                editor.refuse(
+                    f"{entry.file} is a LoRA for {entry.family}, but {editor.node(point[0])} is {named(families)}: "
+                    "leave it out."
+                )
 
 
 def add_nodes(editor: Editor, targets: list[Sampler], insert: Insert, load: str = "") -> str:
@@ -155,7 +206,7 @@ def add_loras(editor: Editor, targets: list[Sampler], insert: Insert) -> None:
         if loaded := _loaded(editor, pair.model, insert):
             editor.note(f"{listed(loaded)} had the character's LoRA already.")
             continue
-        lora = lora_for(insert, family_at(editor.found, pair.model, insert))
+        lora = lora_for(insert, families_at(editor.found, pair.model, insert))
         model, clip = _with_stack(editor, pair, insert)
         added, model, clip = _loader(editor, insert.character, model, clip, lora.file, lora.model, lora.clip)
         told = f"LoRA loader {added} with {lora.file} (version {lora.version}), strength {lora.model:g}"

@@ -11,10 +11,10 @@ from ..errors import LikenessError, quoted
 from ..method import as_preset
 from ..paths import check_slug
 from ..profile import FAMILIES, METHODS
-from .edit import Editor, listed
+from .edit import Editor, listed, shortened
 from .insert import HOW, Injected, Insert
 from .kinds import ObjectInfo, is_foreign
-from .models import add_loras, add_nodes, check_assets
+from .models import add_loras, add_nodes, check_assets, check_stack, families_at, named
 from .replace import asked_slots, hidden_encoders, meant_slots, replace_loras
 from .scores import add_scores
 from .seeds import MAX_SEED, noisy_nodes, seeds_in, set_seeds
@@ -41,10 +41,11 @@ def inject(
     """
     _check(insert)
     workflow = read_workflow(workflow)
-    found = found_in(workflow, info, insert.skip)
+    found = found_in(workflow, info, insert.skip, insert.family_of)
     editor = Editor(found)
     _check_ids(editor, insert)
     how, slots = _how(editor, insert)
+    _refuse_idle(editor, insert, how)
     targets = _targets(editor, insert, how)
     editor.stop_if_refused()
     places = places_for(editor, found.samplers, hidden_encoders(found) if how == "replace" else [], insert)
@@ -65,7 +66,8 @@ def _place(editor: Editor, targets: list[Sampler], insert: Insert, how: str, slo
         open_targets = [s for s in targets if not s.has_character]
         if how == "swap" and (insert.method, insert.strengths) != ("auto", "profile"):
             editor.note("Apply Character nodes that were there keep their method and strengths: set them there.")
-        check_assets(editor, targets, insert)
+        check_assets(editor, targets, insert, load)
+        check_stack(editor, open_targets, insert)
         load = add_nodes(editor, open_targets, insert, load)
         if insert.words:
             add_prompt_nodes(editor, places, insert, load)
@@ -75,6 +77,7 @@ def _place(editor: Editor, targets: list[Sampler], insert: Insert, how: str, slo
     if how == "replace":
         replace_loras(editor, targets, insert, slots)
     else:
+        check_stack(editor, targets, insert)
         add_loras(editor, targets, insert)
     if insert.profile is not None:  # else refused by now
         write_words(editor, places, insert, insert.profile)
@@ -132,6 +135,20 @@ def _how(editor: Editor, insert: Insert) -> tuple[str, list[Slot]]:
     return ("lora" if insert.how == "lora" else "nodes"), []
 
 
+def _refuse_idle(editor: Editor, insert: Insert, how: str) -> None:
+    """Options that would do nothing this way."""
+    if how in ("lora", "replace") and insert.method not in ("auto", "lora_only"):
+        editor.refuse(
+            f"By {how!r} the LoRA alone is put in, so the method {insert.method} cannot be: leave --method out, or "
+            "place our nodes, with --how nodes."
+        )
+    if how == "replace" and insert.loras:
+        editor.refuse(
+            "By 'replace' only loaders that are there are changed, so other LoRAs have no place: leave --loras out, or "
+            "choose --how nodes or lora."
+        )
+
+
 def _targets(editor: Editor, insert: Insert, how: str) -> list[Sampler]:
     """The samplers that get the character. What stands against it is refused, or noted where something is left."""
     found = editor.found
@@ -145,7 +162,7 @@ def _targets(editor: Editor, insert: Insert, how: str) -> list[Sampler]:
     if not targets and not found.hidden and how != "swap":
         left = [f"{s.node}: {s.why_not}." for s in found.samplers]
         editor.refuse(" ".join(left) or _nothing_draws(found))
-    _refuse_mixed(editor, insert)
+    _refuse_contradicted(editor, insert)
     return targets
 
 
@@ -159,10 +176,13 @@ def _refuse_entangled(editor: Editor, left: Sampler, targets: list[Sampler]) -> 
             )
 
 
-def _refuse_mixed(editor: Editor, insert: Insert) -> None:
-    told = {family for family in editor.found.families.values() if family}
-    if insert.family and told and insert.family not in told and all(editor.found.families.values()):
-        editor.refuse(f"The loaders of the workflow are for {listed(sorted(told))}, not for {insert.family}.")
+def _refuse_contradicted(editor: Editor, insert: Insert) -> None:
+    told = [told.sure for told in editor.found.told.values()]
+    if insert.family and told and all(insert.family not in sure for sure in told) and not editor.found.hidden:
+        known = sorted({family for sure in told if len(sure) == 1 for family in sure} - {"other"})
+        editor.refuse(
+            f"The loaders of the workflow are for {listed(known) or 'another kind of model'}, not for {insert.family}."
+        )
 
 
 def _refuse_hidden(editor: Editor) -> None:
@@ -248,7 +268,10 @@ def _notes(editor: Editor, insert: Insert) -> None:
             editor.note(f"{slot.node} still loads {slot.file}, the LoRA of another character: take it out.")
     for edge in editor.workflow.dangling[:5]:
         editor.note(f"{editor.node(edge.target)}: {edge.name} is linked to node {edge.source}, which is not there.")
-    high_low = {p for s in editor.found.samplers for p in s.models if editor.found.families.get(p) == "wan"}
+    for told in editor.found.told.values():
+        if told.by and len(told.likely) == 1 and not insert.family:
+            editor.note(f"{told.by} was taken for {named(told.likely)} by its name: say otherwise with --family.")
+    high_low = {p for s in editor.found.samplers for p in s.models if families_at(editor.found, p, insert) == {"wan"}}
     if len(high_low) > 1:
         editor.note("Both models, for high and for low noise, got the same LoRA.")
 
@@ -258,10 +281,23 @@ def _own_file(insert: Insert) -> str:
     return files[0] if len(files) == 1 else ""
 
 
+def _note_lacking(editor: Editor, info: ObjectInfo) -> None:
+    """What the server that will draw lacks of the workflow as it was."""
+    unknown = sorted({n.class_type for n in editor.workflow.nodes.values()} - set(info))
+    if unknown:
+        editor.note(f"That ComfyUI does not have the nodes {listed(unknown)}: install their packs there.")
+    for node in editor.workflow.nodes.values():
+        for name in node.inputs:
+            value, offered = editor.get(node.id, name), editor.kinds.choices(node.class_type, name)
+            if offered is not None and isinstance(value, str) and value not in offered:
+                editor.note(f"That ComfyUI does not list {shortened(value)}, {name} of {node}: choose what it has.")
+
+
 def _check_server(editor: Editor, info: ObjectInfo | None, insert: Insert) -> None:
-    """What the server that will draw lacks for the nodes that were added."""
+    """What the server that will draw lacks for the nodes that were added; of the others it is noted."""
     if not info:
         return
+    _note_lacking(editor, info)
     missing = sorted({editor.graph[i]["class_type"] for i in editor.added} - set(info))
     if missing:
         editor.refuse(

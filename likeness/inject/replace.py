@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Iterator
 
 from .edit import Editor, listed, shortened
+from .families import ALL
 from .insert import Insert
-from .models import Lora, behind, family_at, lora_for, own_files
+from .models import Lora, behind, families_at, lora_for, own_files
 from .slots import Slot, all_slots, is_meant, slots_of, used
 from .trace import Encoder, Found, Role, Sampler
 from .workflow import Edge, Node
@@ -51,7 +52,7 @@ def replace_loras(editor: Editor, targets: list[Sampler], insert: Insert, slots:
         if len(here) != 1:
             _refuse(editor, node, here, reached)
         for slot in here:
-            loras[slot.address] = lora_for(insert, next(iter(families - {""}), ""))
+            loras[slot.address] = lora_for(insert, families)
     editor.stop_if_refused()
     for slot in slots:
         if (lora := loras.get(slot.address)) is None:
@@ -65,13 +66,14 @@ def replace_loras(editor: Editor, targets: list[Sampler], insert: Insert, slots:
     editor.note("The character is drawn by its LoRA alone; its face does not steer.")
 
 
-def _drawing(editor: Editor, targets: list[Sampler], insert: Insert) -> Iterable[tuple[Node, set[str]]]:
-    """Every node that samples, with the families of its models."""
+def _drawing(editor: Editor, targets: list[Sampler], insert: Insert) -> Iterable[tuple[Node, frozenset[str]]]:
+    """Every node that samples, with the families that its models can be."""
     for sampler in targets:
-        yield sampler.node, {family_at(editor.found, point, insert) for point in sampler.models}
+        each = [families_at(editor.found, point, insert) for point in sampler.models]
+        yield sampler.node, frozenset.intersection(*each) or each[0] if each else ALL
     for node in editor.found.hidden:
-        told = "wan" if node.class_type.startswith("WanVideo") else ""
-        yield node, {told or insert.family}
+        told = "wan" if node.class_type.startswith("WanVideo") else insert.family
+        yield node, frozenset({told}) if told else ALL
 
 
 def _refuse(editor: Editor, node: Node, here: list[Slot], reached: set[str]) -> None:

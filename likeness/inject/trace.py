@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .families import FamilyOf, Told, told_of
 from .kinds import Kinds, ObjectInfo, is_foreign
 from .workflow import Edge, Node, Workflow
 
@@ -21,14 +22,10 @@ _NO_PICTURES = re.compile(r"train(?!sform)|save", re.IGNORECASE)  # take a model
 _AREAS = re.compile(
     r"SetArea(Percentage)?$|SetMask|SetAreaPercentageVideo|PairConditioning|Regional|GLIGEN", re.IGNORECASE
 )
+_SUMS = re.compile(r"Merge(Add|Subtract)", re.IGNORECASE)
 _ENCODES = re.compile(r"(CLIP)?TextEncode", re.IGNORECASE)
 ASKED = "you asked to leave it alone"
 _IMAGE_ONLY = ("ImageOnlyCheckpointLoader",)
-_FAMILIES = {  # `type` of the CLIP loaders -> base family
-    "wan": "wan", "flux": "flux", "flux2": "flux2", "sd3": "sd3", "chroma": "chroma", "qwen_image": "qwen_image",
-    "hunyuan_video": "hunyuan_video", "hunyuan_video_15": "hunyuan_video", "sdxl": "sdxl",
-}  # fmt: skip
-_OF_LOADERS = {"TripleCLIPLoader": "sd3", "TripleCLIPLoaderGGUF": "sd3", "MZ_KolorsUNETLoader": "kolors"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,8 @@ class Sampler:
     clips: tuple[Point, ...]  # likewise of the text encoders that its conditioning comes from, the positive's first
     encoders: tuple[Encoder, ...]
     edges: frozenset[Edge]  # the links that those outputs are read by on the way to it
-    has_character: bool  # one of ours is on its models already
+    has_character: bool  # one of ours is on all its models already
+    applied: tuple[Point, ...] = ()  # outputs of ours that are
     why_not: str = ""  # why a character is not for it; "" where it is
 
 
@@ -64,7 +62,7 @@ class Found:
     samplers: list[Sampler] = field(default_factory=list)
     hidden: list[Node] = field(default_factory=list)  # samplers whose model cannot be followed
     edges: dict[Point, list[Edge]] = field(default_factory=dict)  # readers of a model, or text encoder, on the way
-    families: dict[Point, str] = field(default_factory=dict)  # of model outputs, where the loaders tell
+    told: dict[Point, Told] = field(default_factory=dict)  # the base family of model outputs
 
     @property
     def checkpoints(self) -> list[Node]:
@@ -83,8 +81,14 @@ class Found:
         return list(found.values())
 
 
-def found_in(workflow: Workflow, info: ObjectInfo | None = None, skip: Iterable[str] = ()) -> Found:
-    """Look through a workflow. `skip` names samplers or loaders that are not for the character."""
+def found_in(
+    workflow: Workflow,
+    info: ObjectInfo | None = None,
+    skip: Iterable[str] = (),
+    family_of: FamilyOf | None = None,
+) -> Found:
+    """Look through a workflow. `skip` names samplers or loaders that are not for the character; `family_of` reads the
+    headers of model files that are here."""
     kinds = Kinds(workflow, info)
     drawing = [node for node in workflow.nodes.values() if _draws(kinds, node)]
     left, stops = frozenset(skip), frozenset[str]()
@@ -100,7 +104,18 @@ def found_in(workflow: Workflow, info: ObjectInfo | None = None, skip: Iterable[
     rest = [node for node in workflow.nodes.values() if node.id not in known]
     found.hidden += [node for node in rest if _is_hidden(workflow, kinds, node)]
     way.add_schedulers()
+    _tell_families(found, family_of)
     return found
+
+
+def _tell_families(found: Found, family_of: FamilyOf | None) -> None:
+    readers: dict[Point, list[Node]] = {}
+    for sampler in found.samplers:
+        for point in (*sampler.models, *sampler.applied):
+            readers.setdefault(point, []).append(sampler.node)
+    for point, nodes in readers.items():
+        loaders = [found.workflow.nodes[node_id] for node_id in roots_of(found, point)]
+        found.told[point] = told_of(found, loaders, nodes, family_of)
 
 
 def is_lora(node: Node) -> bool:
@@ -195,21 +210,19 @@ class _Way:
         return shared
 
     def sampler(self, node: Node, left: frozenset[str]) -> Sampler:
-        models, covered = self._points(self._kinds.into(node.id, "model"), "model")
+        models, applied = self._points(self._kinds.into(node.id, "model"), "model")
         encoders, aside = self._conditioning(node)
         own = [e for encoder in encoders for e in self._kinds.into(encoder.node.id, "clip")]
         clips, _ = self._points([*own, *self._kinds.into(node.id, "clip")], "clip")
         for edge in aside:  # other nodes on the way, such as GLIGEN's, where they read the same text encoder
             for point in self._points([edge], "clip")[0].keys() & clips.keys():
                 clips[point].append(edge)
-        for point in models:
-            self._found.families.setdefault(point, self._family(point, list(clips)))
         why_not = self._why_not(node, list(models), left)
         edges = [edge for readers in (*models.values(), *clips.values()) for edge in readers]
         if not why_not:
             self._note_readers(models | clips)
-        has = covered and not models
-        return Sampler(node, tuple(models), tuple(clips), tuple(encoders), frozenset(edges), has, why_not)
+        has = bool(applied) and not models
+        return Sampler(node, tuple(models), tuple(clips), tuple(encoders), frozenset(edges), has, applied, why_not)
 
     def _note_readers(self, points: dict[Point, list[Edge]]) -> None:
         for point, readers in points.items():
@@ -242,40 +255,53 @@ class _Way:
                     waiting.append(edge.source)
         return reach
 
-    def _points(self, edges: list[Edge], kind: Literal["model", "clip"]) -> tuple[dict[Point, list[Edge]], bool]:
-        """The outputs that the links come from, with who reads them, and whether a link passes a character of ours."""
+    def _points(
+        self, edges: list[Edge], kind: Literal["model", "clip"]
+    ) -> tuple[dict[Point, list[Edge]], tuple[Point, ...]]:
+        """The outputs that the links come from, with who reads them, and the outputs of ours that they pass."""
         points: dict[Point, list[Edge]] = {}
-        waiting, seen, covered = list(reversed(edges)), set(), False
+        applied: dict[Point, None] = {}
+        waiting, seen = list(reversed(edges)), set()
         while waiting:
             edge = waiting.pop()
             if edge in seen:
                 continue
             seen.add(edge)
-            if self._workflow.nodes[edge.source].class_type in APPLY:
-                covered = True
+            if self._is_ours(edge.source):
+                applied[edge.source, edge.slot] = None
             elif parents := self._through(edge, kind):
                 waiting += reversed(parents)
-            elif self._applied_before(edge.source, kind):
-                covered = True  # a LoRA, merge or switch behind it
             else:
                 points.setdefault((edge.source, edge.slot), []).append(edge)
-        return points, covered
+        return points, tuple(applied)
 
     def _through(self, edge: Edge, kind: Literal["model", "clip"]) -> list[Edge]:
         """Links into a node that only patches what it is given; [] for one that makes it: loader, LoRA, merge, switch.
 
-        Patches stay behind the character: they must see the weights that are drawn with.
+        Patches stay behind the character: they must see the weights that are drawn with. A LoRA, merge or switch that
+        has the character on one of its ways is gone through: it is missing on the others alone.
         """
         direct = self._kinds.into(edge.source, kind)
         if edge.source in self._stops or len(direct) > 1 or (direct and is_lora(self._workflow.nodes[edge.source])):
-            return []
+            return self._ways_of_it(edge.source, kind)
         return parents_of(self._found, edge.source, kind)
+
+    def _ways_of_it(self, node_id: str, kind: Literal["model", "clip"]) -> list[Edge]:
+        """Links into a LoRA, merge or switch where the character is on one of them; else []."""
+        parents = parents_of(self._found, node_id, kind)
+        has = [e for e in parents if self._is_ours(e.source) or self._applied_before(e.source, kind)]
+        if not _SUMS.search(self._workflow.nodes[node_id].class_type):
+            return parents if has else []
+        return [edge for edge in has if edge.name.endswith("1")]  # on both it would be added twice, or taken away again
+
+    def _is_ours(self, node_id: str) -> bool:
+        return self._workflow.nodes[node_id].class_type in APPLY
 
     def _applied_before(self, node_id: str, kind: Literal["model", "clip"]) -> bool:
         waiting, seen = [node_id], {node_id}
         while waiting:
             for edge in parents_of(self._found, waiting.pop(), kind):
-                if self._workflow.nodes[edge.source].class_type in APPLY:
+                if self._is_ours(edge.source):
                     return True
                 if edge.source not in seen:
                     seen.add(edge.source)
@@ -291,12 +317,6 @@ class _Way:
         if roots and all(_is_refiner(root) for root in roots):
             return "its model is a refiner, which neither FaceID nor a LoRA of the base model fits"
         return ""
-
-    def _family(self, point: Point, clips: list[Point]) -> str:
-        loaders = [self._workflow.nodes[i] for i in roots_of(self._found, point)]
-        loaders += [self._workflow.nodes[i] for clip in clips for i, _ in root_points(self._found, clip, "clip")]
-        told = {_OF_LOADERS.get(n.class_type) or _family_of_type(n) for n in loaders} - {""}
-        return told.pop() if len(told) == 1 else ""
 
     # ---- conditioning
 
@@ -372,8 +392,3 @@ def _role(name: str) -> Role:
 
 def _is_refiner(node: Node) -> bool:
     return any("refiner" in v.lower() for v in (*node.inputs.values(), node.title) if isinstance(v, str))
-
-
-def _family_of_type(node: Node) -> str:
-    kind = node.inputs.get("type")
-    return _FAMILIES.get(kind, "") if isinstance(kind, str) and "clip" in node.class_type.lower() else ""

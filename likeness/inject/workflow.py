@@ -7,9 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import LikenessError, printable, quoted
+from ..files import read_limited
 
 MAX_BYTES, MAX_NODES = 16 << 20, 20_000
 _MAX_OUTPUTS = 10_000
@@ -152,6 +154,11 @@ def read_workflow(source: bytes | str | Mapping[str, Any] | Workflow, name: str 
     if not workflow.order:
         raise LikenessError(f"{name} has no node: export the workflow again, with Workflow > Export (API).")
     return workflow
+
+
+def read_workflow_file(path: Path) -> Workflow:
+    """`read_workflow` of a file. FileError where it cannot be read."""
+    return read_workflow(read_limited(path, MAX_BYTES), str(path))
 
 
 def _parsed(source: bytes | str | Mapping[str, Any], name: str) -> Any:

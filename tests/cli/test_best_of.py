@@ -15,8 +15,9 @@ import pytest
 
 from likeness.best_of import MAX_SEED
 from likeness.cli import best_of as command
-from likeness.cli.best_of import add_options, find_seeds, read_graph
+from likeness.cli.best_of import add_options, find_seeds
 from likeness.errors import LikenessError, ServerError
+from likeness.inject import read_workflow_file
 
 from ..conftest import ROOT
 from .test_commands import PICTURES, SMILE, Call, call, face_folder  # noqa: F401  fixtures
@@ -204,15 +205,15 @@ def test_a_graph_without_a_seed_is_explained(best: Best) -> None:
         find_seeds(GRAPH, "4")
     with pytest.raises(LikenessError, match="The graph has no seed"):
         find_seeds({"4": GRAPH["4"]})
-    for wrong in ({"nodes": [], "links": []}, [], {}):
+    for wrong, told in (({"nodes": [], "links": []}, "editor's own format"), ([], "no workflow"), ({}, "no node")):
         best.write(wrong)
-        with pytest.raises(LikenessError, match="no graph in API format"):
-            read_graph(best.graph)
+        with pytest.raises(LikenessError, match=told):
+            read_workflow_file(best.graph)
     best.write({"prompt": GRAPH})
-    assert read_graph(best.graph) == GRAPH
+    assert read_workflow_file(best.graph).graph == GRAPH
     best.graph.write_text("{", encoding="utf-8")
-    with pytest.raises(LikenessError, match="is no JSON"):
-        read_graph(best.graph)
+    with pytest.raises(LikenessError, match="is not JSON"):
+        read_workflow_file(best.graph)
 
 
 def test_a_journal_that_is_broken_is_named(best: Best) -> None:

@@ -15,6 +15,7 @@ from likeness import images
 from likeness.cli.commands import run
 
 from ..conftest import ROOT
+from ..lora_files import lora_file
 
 PICTURES = sorted((ROOT / "sample" / "characters" / "mara_voss" / "references").glob("*.png"))
 SMILE = ROOT / "sample" / "pictures" / "mara_voss_4_smile.png"
@@ -162,6 +163,22 @@ def test_doctor_names_the_folder_searched_and_what_lies_there(call: Call, tmp_pa
         and "ip-adapter-plus_sd15.safetensors" in line
         and "ip-adapter-faceid-plusv2_sd15.bin" in line
     )
+
+
+def test_a_base_directory_is_where_models_are_looked_for(call: Call, tmp_path: Path, monkeypatch: Any) -> None:
+    """What ComfyUI's --base-directory takes has models, and no program."""
+    base = tmp_path / "base"
+    (base / "models" / "loras").mkdir(parents=True)
+    monkeypatch.setenv("COMFYUI_PATH", str(base))
+    _, out, err = call("doctor")
+    assert f"Base directory of a ComfyUI at {base}" in out and "COMFYUI_PATH" not in err
+    lora_file(base / "models" / "loras" / "neon.safetensors")
+    assert "1 added" in call("registry", "scan")[1]
+
+
+def test_a_comfyui_path_that_is_none_is_told(call: Call, tmp_path: Path, caplog: Any) -> None:
+    call("doctor")
+    assert f"COMFYUI_PATH={tmp_path / 'no-comfyui'} is neither a ComfyUI" in caplog.text
 
 
 def test_demo_without_comfyui_says_what_was_left_out(

@@ -15,6 +15,7 @@ from likeness.cli.places import places_of
 from likeness.errors import LikenessError
 from likeness.library import Library
 
+from ..lora_files import checkpoint_file
 from ..unit.inject.graphs import of_class, plain, profile, wan
 
 Call = Callable[..., tuple[int, str]]
@@ -143,3 +144,46 @@ def test_a_wrong_call_is_answered_with_what_to_give(
 ) -> None:
     with pytest.raises(LikenessError, match=told):
         call(*(a.format(workflow=workflow) for a in arguments))
+
+
+def info_of(**listed: list[str]) -> dict[str, Any]:
+    """What a ComfyUI answers that has the nodes of the plain workflow, and ours."""
+    ours = ("LoadCharacter", "ApplyCharacter", "CharacterPrompt")
+    nodes = {n["class_type"] for n in plain().values()} | {f"Likeness{name}" for name in ours}
+    info: dict[str, Any] = {name: {"input": {"required": {}}, "output": []} for name in nodes}
+    info["CheckpointLoaderSimple"] = {
+        "input": {"required": {"ckpt_name": ["COMBO", {"options": listed["checkpoints"]}]}},
+        "output": ["MODEL", "CLIP", "VAE"],
+    }
+    info["LikenessApplyCharacter"]["output"] = ["MODEL", "CLIP"]
+    return info
+
+
+def test_files_and_nodes_that_the_server_does_not_have_are_named(call: Call, workflow: Path, tmp_path: Path) -> None:
+    info = tmp_path / "info.json"
+    info.write_text(json.dumps(info_of(checkpoints=["v1-5.safetensors"])))
+    assert "That ComfyUI" not in call("ada", workflow, "--object-info", info)[1]
+    info.write_text(json.dumps(info_of(checkpoints=["other.safetensors"])))
+    told = call("ada", workflow, "--object-info", info)[1]
+    assert "does not list 'v1-5.safetensors', ckpt_name of CheckpointLoaderSimple 4" in told
+    workflow.write_text(json.dumps(plain() | {"20": {"class_type": "OddSaver", "inputs": {"images": ["8", 0]}}}))
+    assert "does not have the nodes OddSaver" in call("ada", workflow, "--object-info", info)[1]
+
+
+def test_the_family_is_read_from_a_file_that_is_here_and_told_by_looking(
+    call: Call, workflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "comfy" / "models").mkdir(parents=True)
+    monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "comfy"))
+    graph = plain()
+    graph["4"]["inputs"]["ckpt_name"] = "sub\\mine.safetensors"
+    workflow.write_text(json.dumps(graph))
+    assert "is not told by the workflow" in call("ada", workflow)[1]
+    checkpoint_file(tmp_path / "comfy" / "models" / "checkpoints" / "sub" / "mine.safetensors", "sdxl")
+    assert "is not told" not in call("ada", workflow)[1]
+    assert "base family:\n  sdxl\n" in call("ada", workflow, "--look")[1]
+    with pytest.raises(LikenessError, match="are for sdxl, not for sd15"):
+        call("ada", workflow, "--family", "sd15")
+    graph["4"]["inputs"]["ckpt_name"] = "../../../../etc/passwd.safetensors"
+    workflow.write_text(json.dumps(graph))
+    assert "is not told by the workflow" in call("ada", workflow)[1]

@@ -149,9 +149,9 @@ def test_a_graph_of_ones_own_keeps_what_is_not_said(call: Call, server: FakeServ
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "is no JSON"),
-        ("[]", "not a graph in API format"),
-        ('{"nodes": [], "links": []}', "not a graph in API format"),
+        ("{", "is not JSON"),
+        ("[]", "is no workflow"),
+        ('{"nodes": [], "links": []}', "Export \\(API\\)"),
         ('{"1": {"class_type": "KSampler", "inputs": {}}}', "holds 0 nodes LikenessSweepValues"),
     ],
 )

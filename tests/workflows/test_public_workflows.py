@@ -23,22 +23,30 @@ from likeness.profile import BaseSettings, LoraVersion, Profile, Reference
 FOLDER = "LIKENESS_PUBLIC_WORKFLOWS"
 TABLE: list[dict[str, Any]] = json.loads((Path(__file__).parent / "public_workflows.json").read_text(encoding="utf-8"))
 FAMILIES = ("flux", "wan", "qwen_image", "sd3", "sdxl")
+
+
+def with_lora(family: str) -> BaseSettings:
+    return BaseSettings(loras=(LoraVersion(file=f"ada/ada_{family}_v1.safetensors", version=1),))
+
+
 ADA = Profile(
     name="Ada",
     slug="ada",
     trigger="adaray",
     references=(Reference(file="references/001.png"),),
-    base={f: BaseSettings(loras=(LoraVersion(file=f"ada/ada_{f}_v1.safetensors", version=1),)) for f in FAMILIES},  # type: ignore[misc]
+    base={f: with_lora(f) for f in FAMILIES},  # type: ignore[misc]
 )
 
 
 def insert_of(row: dict[str, Any]) -> Insert:
+    """`lora`: a family that the character has one for, too."""
     given = {key: tuple(value) if isinstance(value, list) else value for key, value in row.get("insert", {}).items()}
-    return replace(Insert("ada", ADA), **given)
+    more = {row["lora"]: with_lora(row["lora"])} if "lora" in row else {}
+    return replace(Insert("ada", ADA.model_copy(update={"base": {**ADA.base, **more}})), **given)
 
 
 def names(row: dict[str, Any]) -> str:
-    return Path(row["path"]).stem + ("+" + "+".join(row["insert"]) if row.get("insert") else "")
+    return "+".join([Path(row["path"]).stem, *row.get("insert", {}), *(["lora"] if "lora" in row else [])])
 
 
 @pytest.fixture(params=TABLE, ids=names)

@@ -341,9 +341,11 @@ def test_a_model_without_a_text_encoder_takes_the_lora_alone() -> None:
 
 
 def test_the_lora_of_an_unknown_family_is_asked_for() -> None:
-    told = refused(plain(), replace(ADA, profile=profile("sd15", "sdxl"), how="lora"))
+    graph = plain()
+    graph["4"]["inputs"]["ckpt_name"] = "mine.safetensors"
+    told = refused(graph, replace(ADA, profile=profile("sd15", "sdxl"), how="lora"))
     assert "sd15 and sdxl" in told and "--family" in told
-    made = inject(plain(), replace(ADA, profile=profile("sd15", "sdxl"), how="lora", family="sdxl"))
+    made = inject(graph, replace(ADA, profile=profile("sd15", "sdxl"), how="lora", family="sdxl"))
     assert "ada_sdxl_v1" in made.report()
 
 
@@ -447,4 +449,4 @@ def test_what_a_workflow_has_is_found() -> None:
     assert [n.id for n in found.checkpoints] == ["1", "2"] and [n.id for n in found.loras] == ["3", "4"]
     assert [s.node.id for s in found.samplers] == ["12", "13"]
     assert {(e.node.id, e.role) for e in found.prompts} == {("6", "positive"), ("7", "negative")}
-    assert set(found.families.values()) == {"wan"}
+    assert [told.sure for told in found.told.values()] == [{"wan"}, {"wan"}]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,17 @@ from comfy.cli_args import args
 from comfy_api.latest import io
 
 from ..likeness.character import Character
-from ..likeness.errors import LikenessError
+from ..likeness.errors import LikenessError, LoraError
+from ..likeness.lora_registry import load_registry
+from ..likeness.lora_stack import parse_stack
 from ..likeness.scenes.lists import DEFAULTS, FACETS, Lists, list_names, lists_of, load_lists, save_lists
+from ..likeness.scenes.origin import is_read, origin_of, savers_of
 from ..likeness.scenes.saving import PREFIX, missing, scene_folder
 from ..likeness.scenes.scene import Scene
 from ..likeness.scenes.variations import MAX_SCENES, MODES, RANDOM, VARY, scenes_of
 from ..likeness.shared_files import LISTS, shared_path
 from . import host
-from .scene_outputs import lists_out, report_of, scene_outputs, seed_inputs, text_inputs
+from .scene_outputs import LORAS, SAVER, lists_out, report_of, scene_outputs, seed_inputs, text_inputs
 from .types import CharacterType
 
 TYPED = "as typed below"
@@ -35,7 +40,7 @@ class CharacterVariations(io.ComfyNode):
             description="Many scenes of one character: every outfit, background, pose, expression, camera or light of "
             "a list, a grid of several lists, or a random sample. ComfyUI then runs the graph for each scene.",
             search_aliases=["likeness", "prompt list", "outfits", "wildcards", "prompt matrix", "batch prompts", "xy"],
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             inputs=[
                 CharacterType.Input("character", tooltip="From Load Character."),
                 _mode_input(),
@@ -50,11 +55,9 @@ class CharacterVariations(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(
-        cls, saved_lists: str = TYPED, skip_existing: bool = False, filename_prefix: str = PREFIX, **_: object
-    ) -> list[Any]:
-        """The saved list on disk, and the pictures that are there where they are skipped."""
-        pictures = _stamps(filename_prefix) if skip_existing else []
+    def fingerprint_inputs(cls, saved_lists: str = TYPED, skip_existing: bool = False, **_: object) -> list[Any]:
+        """The saved list on disk. What is missing can change with any node of the graph, so it is looked for anew."""
+        pictures = [uuid.uuid4().hex] if skip_existing else []
         try:
             path = None if saved_lists in (TYPED, None) else shared_path(host.library(), LISTS, saved_lists)
             return [_stamp(path), *pictures]
@@ -68,8 +71,10 @@ class CharacterVariations(io.ComfyNode):
         lists = settings.lists(texts)
         saved = settings.saved(lists)
         scenes = scenes_of(character.profile, lists, mode, **settings.arguments(mode))
-        left, skipped = settings.left(scenes, character.slug)
-        report = report_of(left, "\n".join(filter(None, [saved, _summary(mode, scenes, left, skipped)])))
+        prompt, own = cls.hidden.prompt, str(cls.hidden.unique_id)
+        left, skipped, other = settings.left(scenes, character.slug, _graphs(prompt, own, settings.filename_prefix))
+        told = [saved, _summary(mode, scenes, left, skipped, other), *_lora_notes(scenes, is_read(prompt, own, LORAS))]
+        report = report_of(left, "\n".join(filter(None, told)))
         host.show_text(report, cls.hidden.unique_id)
         return io.NodeOutput(*lists_out(left, report))
 
@@ -113,9 +118,14 @@ class _Settings:
         path = save_lists(host.library(), self.save_as, lists, replace=self.if_exists == REPLACE)
         return f"Lists saved as {path.stem}: press R to see them under saved_lists."
 
-    def left(self, scenes: tuple[Scene, ...], character: str) -> tuple[tuple[Scene, ...], int]:
-        """The scenes to make in this run, and how many are there already. What `only` names is made again."""
-        there = 0
+    def left(
+        self, scenes: tuple[Scene, ...], character: str, graphs: Iterable[str]
+    ) -> tuple[tuple[Scene, ...], int, int]:
+        """The scenes to make in this run, how many are there already, and how many only as another graph drew them.
+
+        What `only` names is made again.
+        """
+        there, other = 0, 0
         if self.skip_existing and not self.only.strip():
             if args.disable_metadata:
                 raise LikenessError(
@@ -123,16 +133,46 @@ class _Settings:
                     "turn one of them off."
                 )
             folder = scene_folder(host.output_folder(), self.filename_prefix, character)
-            left = missing(scenes, folder)
-            there, scenes = len(scenes) - len(left), left
-        return (scenes[: self.most] if self.most else scenes), there
+            left = missing(scenes, folder, graphs)
+            there, other = len(scenes) - len(left), len(left) - len(missing(left, folder))
+            scenes = left
+        return (scenes[: self.most] if self.most else scenes), there, other
 
 
-def _summary(mode: str, scenes: tuple[Scene, ...], left: tuple[Scene, ...], skipped: int) -> str:
-    there = f", {skipped} of which are there already" if skipped else ""
-    later = len(scenes) - skipped - len(left)
+def _graphs(prompt: Any, own: str, prefix: str) -> list[str]:
+    """Digests of the graphs by which the nodes that save into that folder get the pictures of these scenes."""
+    savers = savers_of(prompt, own, SAVER)
+    found = [
+        origin_of(prompt, i, LORAS) for i, given in savers.items() if given.get("filename_prefix", PREFIX) == prefix
+    ]
+    return [origin.graph for origin in found if origin is not None]
+
+
+def _lora_notes(scenes: Iterable[Scene], are_read: bool) -> list[str]:
+    """LoraError for LoRAs that some node is to put on and that neither the registry nor models/loras has, with the
+    nearest names; a note where no node reads them."""
+    wanted = {scene.loras: scene.name for scene in reversed(tuple(scenes)) if scene.loras.strip()}
+    if not wanted:
+        return []
+    notes, registry, listed = list[str](), load_registry(host.library()), host.listed("loras")
+    for stack, name in wanted.items():
+        try:
+            parse_stack(stack, registry, listed)
+        except LoraError as error:
+            if are_read:
+                raise LoraError(f"Scene {name}: {error}") from error
+            notes.append(f"note: {name}: {error}")
+    idle = "note: these scenes bring LoRAs, which do not act: link loras to the stack of a LoRA Stack"
+    return notes if are_read else [*notes, idle]
+
+
+def _summary(mode: str, scenes: tuple[Scene, ...], left: tuple[Scene, ...], skipped: int, other: int) -> str:
+    count = len(scenes)
+    there = f", {skipped} of which {'is' if skipped == 1 else 'are'} there already" if skipped else ""
+    anew = f"; {other} there by another graph (checkpoint, LoRAs, numbers), made anew" if other else ""
+    later = count - skipped - len(left)
     now = f"; {len(left)} in this run, {later} left for the next" if later else ""
-    return f"{mode}: {len(scenes)} pictures{there}{now}."
+    return f"{mode}: {count} picture{'' if count == 1 else 's'}{there}{anew}{now}."
 
 
 def _stamp(path: Path | None) -> list[Any]:
@@ -141,15 +181,6 @@ def _stamp(path: Path | None) -> list[Any]:
     except OSError:
         about = None
     return [about.st_mtime_ns, about.st_size] if about else []
-
-
-def _stamps(prefix: str) -> list[Any]:
-    """Every picture below the folder: a picture that comes or goes changes what is missing."""
-    try:
-        folder = scene_folder(host.output_folder(), prefix, "")
-        return [[str(path), *_stamp(path)] for path in sorted(folder.rglob("*.png"))]
-    except (LikenessError, OSError):
-        return []
 
 
 # ---- inputs

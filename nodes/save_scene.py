@@ -11,10 +11,11 @@ from comfy.cli_args import args
 from comfy_api.latest import io, ui
 
 from ..likeness.images import Layers, encode_png
+from ..likeness.scenes.origin import origin_of
 from ..likeness.scenes.saving import PREFIX, save_scene, scene_folder
 from ..likeness.scenes.scene import Scene
 from . import host
-from .scene_outputs import SceneType
+from .scene_outputs import LORAS, SceneType
 
 
 class SaveScene(io.ComfyNode):
@@ -28,7 +29,7 @@ class SaveScene(io.ComfyNode):
             "LoRAs and the graph are in every file. Nothing is written over.",
             search_aliases=["likeness", "save image", "save with metadata", "file names", "save png"],
             is_output_node=True,
-            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             inputs=[
                 io.Image.Input("images", tooltip="The pictures of one scene; those of a batch are numbered."),
                 SceneType.Input("scene", tooltip="From Character Variations, Character Sheet or Base Proposals."),
@@ -50,7 +51,9 @@ class SaveScene(io.ComfyNode):
         output = host.output_folder()
         folder = scene_folder(output, filename_prefix, scene.character)
         pictures = [_encoded(layers) for layers in host.to_layers(images)]
-        paths = save_scene(folder, scene, pictures, None if args.disable_metadata else _texts(cls.hidden))
+        texts = None if args.disable_metadata else _texts(cls.hidden)
+        origin = origin_of(cls.hidden.prompt, str(cls.hidden.unique_id), LORAS)
+        paths = save_scene(folder, scene, pictures, texts, origin)
         below = [path.relative_to(output.resolve()) for path in paths]
         shown = [ui.SavedResult(p.name, p.parent.as_posix(), io.FolderType.output) for p in below]
         return io.NodeOutput(images, "\n".join(p.as_posix() for p in below), ui=ui.SavedImages(shown))

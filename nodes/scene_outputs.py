@@ -11,6 +11,8 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..likeness.scenes.scene import MAX_SEED, SEEDS, Scene
 
 SceneType = io.Custom("LIKENESS_SCENE")  # likeness.scenes.scene.Scene
+SAVER = "LikenessSaveScene"
+LORAS = 5  # place of `loras` among the outputs of `scene_outputs`
 _LINES = 40  # of a report
 
 

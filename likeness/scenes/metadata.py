@@ -18,6 +18,7 @@ from ..files import open_plain
 from .scene import scene_of
 
 KEY = "likeness"  # of our text chunk
+GRAPH = "graph"  # in "more": digest of the graph that drew it
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNK = 64 << 20  # bytes of a text chunk that is read
 _PIECE = 1 << 20
@@ -58,6 +59,12 @@ def scene_in(path: Path) -> dict[str, Any] | None:
 
 def digest_in(path: Path) -> tuple[str, int, int] | None:
     """(digest, picture, pictures) of a file that holds a picture of a scene; None for any other."""
+    found = place_in(path)
+    return found and found[:3]
+
+
+def place_in(path: Path) -> tuple[str, int, int, str] | None:
+    """The same, and the digest of the graph that drew it; "" where an older Likeness has not written one."""
     found = scene_in(path)
     if found is None:
         return None
@@ -67,7 +74,11 @@ def digest_in(path: Path) -> tuple[str, int, int] | None:
         return None
     picture, pictures = found.get("picture"), found.get("pictures")
     whole = isinstance(picture, int) and isinstance(pictures, int) and 1 <= picture <= pictures
-    return (scene.digest, picture, pictures) if whole else None  # type: ignore[return-value]
+    more = found.get("more")
+    graph = more.get(GRAPH) if isinstance(more, dict) else None
+    if not whole:
+        return None
+    return scene.digest, picture, pictures, graph if isinstance(graph, str) else ""  # type: ignore[return-value]
 
 
 def is_whole(path: Path) -> bool:

@@ -15,7 +15,8 @@ from pathlib import Path
 from ..errors import LikenessError, StorageError
 from ..files import new_file, read_limited, staged_file
 from ..paths import check_slug, contained
-from .metadata import KEY, SIGNATURE, digest_in, is_whole, with_texts
+from .metadata import GRAPH, KEY, SIGNATURE, is_whole, place_in, with_texts
+from .origin import Origin
 from .scene import Scene
 
 PREFIX = "likeness/scenes"  # below ComfyUI's output folder
@@ -32,15 +33,20 @@ def scene_folder(output: Path, prefix: str, character: str) -> Path:
 
 
 def save_scene(
-    folder: Path, scene: Scene, pictures: Sequence[bytes], texts: Mapping[str, str] | None = None
+    folder: Path,
+    scene: Scene,
+    pictures: Sequence[bytes],
+    texts: Mapping[str, str] | None = None,
+    origin: Origin | None = None,
 ) -> tuple[Path, ...]:
     """Write PNG pictures of a scene; returns where each lies now.
 
-    `texts`: further text chunks, JSON in ASCII; None writes no metadata at all, not even the scene.
+    `texts`: further text chunks, JSON in ASCII; None writes no metadata at all, not even the scene. `origin`: what drew
+    them, None where nobody knows.
     """
     number = len(pictures)
     return tuple(
-        _saved(folder, stem_of(scene, k, number), with_texts(png, _texts(scene, k, number, texts)))
+        _saved(folder, stem_of(scene, k, number), with_texts(png, _texts(scene, k, number, texts, origin)))
         for k, png in enumerate(pictures, 1)
     )
 
@@ -50,11 +56,14 @@ def stem_of(scene: Scene, picture: int = 1, pictures: int = 1) -> str:
     return scene.name if pictures == 1 else f"{scene.name}_{picture:03d}"
 
 
-def _texts(scene: Scene, picture: int, pictures: int, texts: Mapping[str, str] | None) -> dict[str, str]:
+def _texts(
+    scene: Scene, picture: int, pictures: int, texts: Mapping[str, str] | None, origin: Origin | None
+) -> dict[str, str]:
     if texts is None:
         return {}
+    about = {} if origin is None else {"more": {GRAPH: origin.graph}, "loras_act": origin.loras_act}
     others = {key: text for key, text in texts.items() if key != KEY}  # of whoever queued the graph: another scene's
-    return {KEY: json.dumps(scene.metadata(picture, pictures)), **others}
+    return {KEY: json.dumps(scene.metadata(picture, pictures, **about)), **others}
 
 
 def _saved(folder: Path, stem: str, png: bytes) -> Path:
@@ -98,18 +107,36 @@ def _fingerprint(png: bytes) -> tuple[int, int]:
 # ---- going on
 
 
-def missing(scenes: Iterable[Scene], folder: Path) -> tuple[Scene, ...]:
-    """The scenes, in their order, of which the folder holds no whole picture, or not the whole batch."""
-    there = pictures_in(folder, scenes := tuple(scenes))
-    return tuple(scene for scene in scenes if scene.name not in there)
+def missing(scenes: Iterable[Scene], folder: Path, graphs: Iterable[str] = ()) -> tuple[Scene, ...]:
+    """The scenes, in their order, of which the folder holds no whole picture, or not the whole batch.
+
+    `graphs`: digests of all graphs that are to have drawn them; () for any graph. A picture that does not tell its own,
+    of an older Likeness, counts for each.
+    """
+    there, scenes, asked = _drawn_in(folder), tuple(scenes), set(graphs)
+    return tuple(scene for scene in scenes if not there[scene.digest].holds(asked))
 
 
-def pictures_in(folder: Path, scenes: Sequence[Scene]) -> dict[str, tuple[Path, ...]]:
-    """Scene's name -> its whole pictures, for those of which all are there. Files of other names are looked at too."""
-    wanted = {scene.digest: scene.name for scene in scenes}
-    found: dict[tuple[str, int], dict[int, Path]] = defaultdict(dict)
-    for path in sorted(folder.glob("*.png")) if folder.is_dir() else []:
-        about = digest_in(path)
-        if about is not None and about[0] in wanted and is_whole(path):
-            found[wanted[about[0]], about[2]].setdefault(about[1], path)
-    return {name: tuple(p for _, p in sorted(files.items())) for (name, n), files in found.items() if len(files) >= n}
+class _There:
+    """The whole pictures of a scene in a folder, whatever their files are called."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int], set[int]] = defaultdict(set)  # (graph, pictures of the batch) -> which
+
+    def add(self, graph: str, picture: int, pictures: int) -> None:
+        self._found[graph, pictures].add(picture)
+
+    def holds(self, graphs: set[str]) -> bool:
+        whole = {graph for (graph, pictures), which in self._found.items() if len(which) >= pictures}
+        return bool(whole) and ("" in whole or graphs <= whole)
+
+
+def _drawn_in(folder: Path) -> defaultdict[str, _There]:
+    """By the digest of the scene."""
+    found: defaultdict[str, _There] = defaultdict(_There)
+    for path in folder.glob("*.png") if folder.is_dir() else []:
+        about = place_in(path)
+        if about is not None and is_whole(path):
+            scene, picture, pictures, graph = about
+            found[scene].add(graph, picture, pictures)
+    return found

@@ -18,6 +18,7 @@ from ..profile_toml import check_as
 
 FORMAT = 1  # of the metadata
 MAX_PROMPT = 2_000_000  # characters
+_WANTED = "loras_wanted"  # in the metadata: LoRAs of the scene that no node has put on
 _DERIVED = 50  # bits: a browser holds 53 of a number, so that a seed can be typed again
 
 Seeds = Literal["each", "same"]
@@ -46,14 +47,18 @@ class Scene(Value):
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def metadata(self, picture: int = 1, pictures: int = 1, more: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    def metadata(
+        self, picture: int = 1, pictures: int = 1, more: Mapping[str, Any] | None = None, loras_act: bool = True
+    ) -> dict[str, Any]:
         """For the text chunk "likeness" of a PNG: plain JSON values, nothing of a face, no time of day.
 
-        `picture` of `pictures`: of a batch, from 1. `more`: what else made it, for example a checkpoint.
+        `picture` of `pictures`: of a batch, from 1. `more`: what else made it, for example a checkpoint. `loras_act`:
+        whether the scene's LoRAs were put on; else they are named as wanted only.
         """
         about = {"format": FORMAT, "tool": f"likeness {__version__}", "digest": self.digest}
         batch = {"picture": picture, "pictures": pictures}
-        return {**about, **self.model_dump(mode="json"), **batch, **({"more": dict(more)} if more else {})}
+        idle = {} if loras_act or not self.loras else {"loras": "", _WANTED: self.loras}
+        return {**about, **self.model_dump(mode="json"), **idle, **batch, **({"more": dict(more)} if more else {})}
 
 
 def scene_for(profile: Profile, name: str, seed: int, text: str, negative: str = "", **more: Any) -> Scene:
@@ -76,7 +81,8 @@ def scene_of(metadata: Mapping[str, Any], where: str = "metadata") -> Scene:
     """The scene that `Scene.metadata` wrote down. LikenessError when these are others."""
     if not isinstance(metadata, Mapping) or metadata.get("format") != FORMAT:
         raise LikenessError(f"{where}: written by another program, or by a newer Likeness: update Likeness.")
-    return check_as(Scene, {key: metadata[key] for key in Scene.model_fields if key in metadata}, where)
+    wanted = {"loras": metadata[_WANTED]} if _WANTED in metadata else {}
+    return check_as(Scene, {key: metadata[key] for key in Scene.model_fields if key in metadata} | wanted, where)
 
 
 def seed_for(base: int, name: str, seeds: Seeds = "each", number: int = 1) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import io
 import json
 import shutil
 import uuid
@@ -19,7 +20,8 @@ from PIL import Image
 from likeness.create import NamedImage, create_character, draft
 from likeness.dataset.plan import Facts, SetPlan, emit_plan
 from likeness.library import Library
-from likeness.scenes.metadata import scene_in
+from likeness.scenes.metadata import KEY, scene_in, texts_of, with_texts
+from likeness.scenes.scene import scene_of
 
 from ..conftest import ROOT, load_folder
 from ..fakes import FakeAnalyser, face_picture
@@ -314,6 +316,86 @@ def test_a_graph_queued_again_makes_what_is_missing_and_nothing_else(executor: A
     executor(graph(skip_existing=True, most=2))
     after = {p.name: p.stat().st_mtime_ns for p in folder.glob("*.png")}
     assert set(after) == set(times) and {n for n in after if after[n] != times[n]} == {"sport.png"}
+
+
+def brought(stack: str = "") -> dict[str, Any]:
+    """A graph whose outfit brings a LoRA; `stack` is what a LoRA loader on the way to the picture reads."""
+    nodes = graph(outfit="silk: a robe | loras=silk:0.7", seed=len(stack))
+    nodes["lora"] = {"class_type": "ProbeLora", "inputs": {"stack": ["scenes", 5] if stack == "linked" else stack}}
+    nodes["image"]["inputs"]["width"] = ["lora", 0]
+    return nodes
+
+
+def saved_in(home: Path) -> list[dict[str, Any]]:
+    return [scene_in(path) or {} for path in sorted((home / "output" / "likeness" / "scenes" / "ada").glob("*.png"))]
+
+
+@pytest.mark.parametrize("there", [["silk.safetensors"], ["silky.safetensors"]], ids=["there", "unknown"])
+def test_loras_that_are_read_must_be_there_and_act_and_others_are_told_as_wanted(
+    executor: Any,
+    pack: SimpleNamespace,
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    there: list[str],
+) -> None:
+    import nodes
+
+    class ProbeLora:
+        INPUT_TYPES = classmethod(lambda cls: {"required": {"stack": ("STRING", {})}})
+        RETURN_TYPES, FUNCTION = ("INT",), "run"
+
+        def run(self, stack: str) -> tuple[int]:
+            return (16,)
+
+    monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "ProbeLora", ProbeLora)
+    monkeypatch.setattr(pack.host, "listed", lambda folder: there)
+    shown: list[str] = []
+    monkeypatch.setattr(pack.host, "show_text", lambda text, node: shown.append(text))
+    executor(brought())
+    (about,) = saved_in(home)
+    assert (about["loras"], about["loras_wanted"]) == ("", "silk:0.7") and "which do not act" in shown[0]
+    assert scene_of(about).loras == "silk:0.7" and scene_of(about).digest == about["digest"]
+    if there == ["silky.safetensors"]:
+        assert "note: silk: There is no LoRA 'silk'; the nearest name is 'silky'." in shown[0]
+        with pytest.raises(AssertionError):
+            executor(brought("linked"))
+        assert "Scene silk: There is no LoRA 'silk'; the nearest name is 'silky'." in caplog.text
+        return
+    executor(brought("linked"))
+    assert "do not act" not in shown[1]
+    told = sorted((a["loras"], a.get("loras_wanted")) for a in saved_in(home))
+    assert told == [("", "silk:0.7"), ("silk:0.7", None)]
+
+
+def test_a_picture_by_another_graph_does_not_count_and_one_that_does_not_tell_does(executor: Any, home: Path) -> None:
+    def another(green: int, **more: Any) -> dict[str, Any]:
+        nodes = graph(skip_existing=True, **more)
+        nodes["image"]["inputs"]["height"] = green
+        return nodes
+
+    for height, files in ((16, 5), (16, 5), (24, 10), (16, 10), (24, 10)):
+        executor(another(height))
+        assert len(saved_in(home)) == files, height
+    typed = another(16)  # a seed that somebody typed, and another name of a node, draw nothing else
+    typed["picture"] = typed.pop("image")
+    typed["picture"]["inputs"]["seed"] = 7
+    typed["save"]["inputs"]["images"] = ["picture", 0]
+    executor(typed)
+    assert len(saved_in(home)) == 10
+    folder = home / "output" / "likeness" / "scenes" / "ada"
+    for path in folder.glob("*.png"):
+        path.unlink() if "(2)" in path.name else path.write_bytes(of_an_older_likeness(path.read_bytes()))
+    executor(another(32))
+    assert len(saved_in(home)) == 5
+
+
+def of_an_older_likeness(png: bytes) -> bytes:
+    (about,) = [json.loads(text) for key, text in texts_of(io.BytesIO(png)) if key == KEY]
+    del about["more"]
+    start = png.index(b"tEXtlikeness") - 4
+    end = start + 12 + int.from_bytes(png[start : start + 4], "big")
+    return with_texts(png[:start] + png[end:], {KEY: json.dumps(about)})
 
 
 def test_the_same_seed_gives_the_same_bytes(executor: Any, home: Path) -> None:

@@ -134,6 +134,12 @@ def test_pictures_survive_a_server_that_is_killed_and_are_the_same_bytes_again(
     assert len({row["sha256"] for row in manifest["pictures"]}) == manifest["scenes"]
     assert len(list((out / "pictures").iterdir())) == manifest["scenes"]
     row = manifest["pictures"][-1]
+    for about in (r["drawn_with"] for r in manifest["pictures"]):  # what nobody has said, the nodes have told
+        assert (about["family"], about["steps"], about["width"], about["sampler"]) == ("sd15", 1, 64, "euler")
+        assert about["scheduler"] == "karras" and about["method"] in ("faceid_only", "lora_faceid", "lora_only")
+        assert about["strengths"]["source"] in ("preset", "hand", "sweep") and about["checkpoint"] == STANDIN["sd15"]
+        assert about["adapter"] not in ("", "auto") and "faceid_weight" in about["strengths"]
+    assert manifest["settings"]["family"] == "sd15" and row["date"].startswith("20")
     code, made = generate(mortal, "--again", str(out / row["file"]), "--out", str(tmp_path / "again"), capture=capsys)
     assert code == 0 and made["same_bytes"] is True
     about = next(r for r in requests_in(out) if r["job"] == row["key"])

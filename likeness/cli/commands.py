@@ -42,6 +42,7 @@ from .reporting import add_report_options, report_folder
 from .scoring import calibrate_character, identify_faces, score
 from .training import add_training
 from .tuning import add_tune_options, tune_character
+from .value_lists import add_lists
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -153,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     add_inject(command)
     add_project(group("project", "what the pictures of a production share, and which character uses which settings"))
     add_route(command)
+    add_lists(group("lists", "value lists: what outfit, background, pose, expression, camera and light can be"))
     add_registry(group("registry", "LoRAs by name: family, trigger, strength, kind"))
     add_lora_stack(command)
     command("doctor", _doctor, "say what is missing, where it was looked for, and what to do")

@@ -235,7 +235,13 @@ def _scene_options(group: Any) -> None:
     group.add_argument("--lists", metavar="NAME", help="a saved value list; default: the built-in lists")
     group.add_argument("--only", default="", metavar="NAMES", help="of a variation only these, with patterns like red*")
     group.add_argument("--vary", default="", metavar="FACETS", help="of a grid or a random sample: outfit, pose, ...")
-    group.add_argument("--keep", default="", metavar="WORDS", help="what stays the same; '-' for nothing")
+    group.add_argument(
+        "--keep",
+        default="",
+        metavar="WORDS",
+        help="what stays the same; '-' for nothing; default for outfits: "
+        "white background, full body; without the background where --prompt names a place",
+    )
     group.add_argument("--n", type=count, metavar="N", help="pictures; of a variation: scenes (default: all)")
     group.add_argument("--per-scene", type=count, default=1, metavar="N", help="pictures of each scene")
     group.add_argument("--seed", type=int, default=0, help="where the scenes' seeds come from; default 0")

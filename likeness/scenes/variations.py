@@ -41,6 +41,7 @@ _KEEP = {  # what stays as it is, so that the pictures differ in one thing
     "camera": "same outfit, same appearance",
     "light": "same outfit, same appearance",
 }
+_KEEP_IN_PLACE = {**_KEEP, "outfit": "full body"}  # where the user's own words name a place
 _ORDER = ("camera", "outfit", "pose", "expression", "background", "light")  # in a prompt
 _WHERE = (
     "in",
@@ -56,6 +57,17 @@ _WHERE = (
     "against",
     "among",
     "between",
+)
+
+_BACKGROUND = re.compile(r"\b(background|backdrop)s?\b", re.IGNORECASE)
+_PREPOSITION = re.compile(rf"\b(?:{'|'.join(_WHERE)})\s+", re.IGNORECASE)
+_POSED = r"(?:(?:is|she|he|standing|sitting|walking|lying|running|posing|alone)\s+){0,3}"
+_PLACED = re.compile(rf"{_POSED}(?={_PREPOSITION.pattern})", re.IGNORECASE)
+_NO_PLACE = re.compile(
+    r"^(the )?(style|manner) of |\b(light|lighting|style|colou?rs?|focus|details?|motion|profile|black and white|film|"
+    r"angle|quality|resolution|[0-9]+k|noon|night|midnight|dawn|dusk|sunset|sunrise|twilight|hour|morning|evening|"
+    r"afternoon|spring|summer|autumn|fall|winter)$",
+    re.IGNORECASE,
 )
 
 Combination = tuple[Entry, ...]  # one entry for each facet that is varied
@@ -81,7 +93,8 @@ def scenes_of(
     `text`, `negative`: joined to every scene's. `count`: scenes before `per_scene`; of a random sample (5 where it is
     None), or the first ones (all where it is None). `only`: names or patterns with ", " between, and nothing else is
     given. `vary`: the facets of a grid or a sample, "all" for every list; empty lists are left out. `keep`: words for
-    what stays, "" for the mode's own, "-" for none. LikenessError for an empty list, too many scenes, or unknown words.
+    what stays, "" for the mode's own, "-" for none; outfits have "white background, full body", without the background
+    where `text` names a place (`names_place`). LikenessError for an empty list, too many scenes, or unknown words.
     """
     check_seed(seed, seeds)
     _check_numbers(count, per_scene)
@@ -90,7 +103,8 @@ def scenes_of(
     facets, entries = _filled(mode, given)
     total = math.prod(len(e) for e in entries)
     wanted = min(total, RANDOM if count is None and mode == "random" else total if count is None else count)
-    maker = _Maker(profile, facets, mode, checked_text(text, "text"), checked_text(negative, "negative"), keep)
+    words = checked_text(text, "text")
+    maker = _Maker(profile, facets, mode, words, checked_text(negative, "negative"), keep, names_place(words))
     _check_size(wanted, per_scene, total, maker)
     names = [dict(zip(e, parts_of([(x.name, "\n".join(x.same)) for x in e]), strict=True)) for e in entries]
     combinations = _sample(entries, wanted, seed) if mode == "random" else _first(entries, wanted)
@@ -113,6 +127,7 @@ class _Maker:
     text: str
     negative: str
     keep: str
+    placed: bool  # whether `text` names a place
 
     def scene(self, name: str, combination: Combination, seed: int) -> Scene:
         values = dict(zip(self.facets, combination, strict=True))
@@ -123,7 +138,7 @@ class _Maker:
             self.profile,
             name,
             seed,
-            join(words, *joined, self._kept(), self.text),
+            join(words, *joined, self._kept(combination), self.text),
             self.negative,
             values={facet: entry.name for facet, entry in values.items()},
             loras=", ".join(_once(e.loras for e in combination)),
@@ -134,14 +149,24 @@ class _Maker:
         posed = "pose" in values or self.mode != "background"
         return join(*(phrase(f, values[f].text, posed) for f in _ORDER if f in values))
 
-    def _kept(self) -> str:
+    def _kept(self, entries: Iterable[Entry]) -> str:
         if self.keep.strip() == NOTHING:
             return ""
-        return checked_text(self.keep, "keep").strip() or _KEEP.get(self.mode, "")
+        placed = self.placed or any(_BACKGROUND.search(entry.text) for entry in entries)
+        usual = (_KEEP_IN_PLACE if placed else _KEEP).get(self.mode, "")
+        return checked_text(self.keep, "keep").strip() or usual
 
     def longest(self) -> int:
         """Characters that every prompt has, about."""
         return len(self.text) + len(self.negative) + len(self.profile.description) + len(self.profile.negative)
+
+
+def names_place(text: str) -> bool:
+    """Whether words for a scene say where it is: "background" or "backdrop", or a part between commas that begins with
+    a preposition, as in "in a park" or "standing at a window"; not a time or a light, as in "at noon"."""
+    parts = [part.strip(" .") for part in text.split(",")]
+    clauses = [c for p in parts if (head := _PLACED.match(p)) for c in _PREPOSITION.split(p[head.end() :])[1:]]
+    return _BACKGROUND.search(text) is not None or any(c.strip() and not _NO_PLACE.search(c.strip()) for c in clauses)
 
 
 def phrase(facet: str, text: str, posed: bool = True) -> str:

@@ -42,6 +42,38 @@ def test_an_outfit_comes_before_a_white_background_and_the_whole_figure() -> Non
     assert scene.prompt == "wearing a white t-shirt and blue jeans, white background, full body"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "In a sunny park",
+        "photo, soft light, standing at a window",
+        "by the sea, 85 mm",
+        "grey background",
+        "she is walking on a beach at sunset, 35 mm",
+        "against a brick wall",
+    ],
+)
+def test_a_place_that_the_user_names_takes_the_white_backgrounds(text: str) -> None:
+    assert "full body" in scenes_of(BOB, DEFAULTS, "outfit", text=text)[0].prompt
+    assert not any("white background" in s.prompt for s in scenes_of(BOB, DEFAULTS, "outfit", text=text))
+    asked = scenes_of(BOB, DEFAULTS, "outfit", text=text, keep="white background")[0].prompt
+    assert "white background" in asked and "full body" not in asked
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "at noon", "photo, soft light, 85 mm", "in the style of Monet", "in black and white", "in profile",
+     "by golden light", "a portrait in a park", "in 4k", "at golden hour"],
+)  # fmt: skip
+def test_a_time_a_light_a_style_and_what_is_no_part_of_its_own_leave_it(text: str) -> None:
+    assert "white background, full body" in scenes_of(BOB, DEFAULTS, "outfit", text=text)[0].prompt
+
+
+def test_an_outfit_that_brings_its_background_keeps_it() -> None:
+    plain, placed = scenes_of(BOB, coats("a coat", "a coat, dark background"), "outfit")
+    assert "white background" in plain.prompt and "white" not in placed.prompt
+
+
 def test_a_background_and_a_pose_keep_the_outfit() -> None:
     assert scenes_of(BOB, DEFAULTS, "background")[0].prompt == "standing in a sunny park, same outfit"
     beach = next(s for s in scenes_of(BOB, DEFAULTS, "background") if s.name == "beach")

@@ -49,7 +49,7 @@ class CharacterSheet(io.ComfyNode):
         if (plan or "").strip():
             found = balance_of(parse_plan(plan.encode("utf-8", "replace"), "plan"), target)
             scenes = sheet_from(character.profile, found.wanted, look=look, **words) if found.wanted else ()
-            first = f"The training set lacks {len(scenes) or 'no'} pictures."
+            first = f"The training set lacks {len(scenes) or 'no'} picture{'' if len(scenes) == 1 else 's'}."
             first = "\n".join([first, *found.remarks])
         else:
             scenes = sheet_of(character.profile, pictures, target, look=look, **words)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,9 @@ from ..scenes.sheet import sheet_of
 from ..scenes.variations import MAX_CHARACTERS, MAX_SCENES, MODES, scenes_of
 from .graphs import Overrides
 from .graphs_scene import Drawing, scene_graph
+from .injecting import _family_of as family_of
 from .injecting import known_loras
+from .places import Places
 from .rated import check_file, check_graph
 
 SHEET = "sheet"
@@ -53,18 +55,20 @@ class Plan:
     saved: str = ""  # slug of the saved workflow that draws it
 
 
-def plan_of(arguments: argparse.Namespace, library: Library, slug: str, client_of: ClientOf = QueueClient) -> Plan:
+def plan_of(arguments: argparse.Namespace, places: Places, slug: str, client_of: ClientOf = QueueClient) -> Plan:
     """LikenessError for options that do not go together, and for names that are not there."""
+    library = places.library()
     profile = library.get(slug)
     project = load_project(library, arguments.project) if arguments.project else None
     check_rating((profile,), arguments.rating)
     if arguments.workflow:
-        return _injected(arguments, library, profile, project, client_of)
-    route = _route(arguments, profile, project)
-    settings = settings_for(project, profile, route.family or "other") if project else None
+        return _injected(arguments, places, profile, project, client_of)
     listed = _Listed(arguments.server, client_of)
+    route = _route(arguments, profile, project)
     checkpoint = route.checkpoint or _only_checkpoint(listed)
     check_file(library, checkpoint, (profile,))
+    route = replace(route, family=route.family or family_of(places, checkpoint) or _only_family(profile))
+    settings = settings_for(project, profile, route.family or "other") if project else None
     drawing = _drawing(arguments, slug, checkpoint, route, settings)
     scenes = _scenes(arguments, library, profile, settings)
     loras_of = _loras(arguments, library, profile, route.family, settings, listed)
@@ -125,7 +129,7 @@ def _route(arguments: argparse.Namespace, profile: Profile, project: Project | N
     special = generation_profile(project, profile)[1].checkpoint if project else None
     if asked or profile.checkpoints or (project and (project.checkpoint or special or project.routes)):
         return route_of(profile, project, arguments.route, arguments.rating)
-    return Route("", _only_family(profile), "")
+    return Route("", "", "")
 
 
 def _by_hand(arguments: argparse.Namespace, profile: Profile, project: Project | None) -> Route:
@@ -133,8 +137,7 @@ def _by_hand(arguments: argparse.Namespace, profile: Profile, project: Project |
     file = base_name(arguments.checkpoint).casefold()
     named: list[NamedCheckpoint] = [*profile.checkpoints.values(), *(project.routes.values() if project else ())]
     known = [c for c in named if base_name(c.file).casefold() == file]
-    family = known[0].family if known else _only_family(profile)
-    return Route(arguments.checkpoint, family, "")
+    return Route(arguments.checkpoint, known[0].family if known else "", "")
 
 
 def _only_family(profile: Profile) -> str:
@@ -220,9 +223,10 @@ def _drawing(
 
 
 def _injected(
-    arguments: argparse.Namespace, library: Library, profile: Profile, project: Project | None, client_of: ClientOf
+    arguments: argparse.Namespace, places: Places, profile: Profile, project: Project | None, client_of: ClientOf
 ) -> Plan:
     """Every scene put into the workflow; without a prompt or a variation its own texts stay."""
+    library = places.library()
     saved = load_workflow(library, arguments.workflow) if is_saved(library, arguments.workflow) else None
     path = Path(arguments.workflow)
     if saved is None and not path.is_file():
@@ -248,6 +252,7 @@ def _injected(
         if not own_words:  # the workflow's negative prompt stays where nobody has words for it, or there is no place
             words = {"prompt": scene.prompt, "negative": (scene.negative if takes_negative else "") or None}
         words |= {"words": own_words, "seed": scene.seed, "loras": loras_of(scene.loras), "known_loras": known}
+        words |= {"family_of": partial(family_of, places)}
         insert = Insert(
             profile.slug, profile, arguments.how, method=arguments.method, strengths=arguments.preset, **words
         )

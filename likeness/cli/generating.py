@@ -59,7 +59,7 @@ def generate_pictures(arguments: argparse.Namespace, places: Places) -> int:
     arguments.prompt = _text(arguments.prompt)
     display = Display()
     with hands_of(arguments, places) as hands:
-        plan = plan_of(arguments, places.library(), slug, hands.client_of)
+        plan = plan_of(arguments, places, slug, hands.client_of)
         scorer = _scorer(arguments, places, slug, display)
         look = hands.look_for(scorer, out)
         if arguments.verbose:
@@ -105,8 +105,11 @@ def _noted(places: Places, saved: str, display: Display) -> Iterator[Watch]:
     try:
         yield watch
     finally:
-        if saved and drawn:
-            note_run(places.library(), saved, drawn)
+        try:
+            if saved and drawn:
+                note_run(places.library(), saved, drawn)
+        except LikenessError as error:  # somebody has removed it meanwhile: the pictures are there all the same
+            display.line(str(error))
 
 
 def _drawn(display: Display, out: Path, draw: Callable[[], Manifest]) -> Manifest | None:

@@ -8,10 +8,12 @@ client.py     one server: queue a graph, ask how it went, fetch files
 progress.py   what servers tell over their web sockets
 inputs.py, checks.py          a graph against what a server tells of its nodes, before it is queued
 board.py, lane.py, pool.py    several servers: which job is where, one thread for each server, all together
+sent.py       a graph as it is sent: names of its own, and nodes that show what it was drawn with
 media.py, folder.py, manifest.py    files that came back, the journal of a folder, what was drawn
-generate.py   scenes -> pictures, scored and written down
+generating.py scenes -> pictures, scored and written down
 again.py      a picture made again
 entries.py, faces.py, spread.py, on_ray.py    faces and other work on other machines by Ray
+far.py        servers that are asked, and pictures that are looked at, by other machines
 """
 
 from .client import BadAnswerError, NotThereError, QueueClient, RefusedError, Result

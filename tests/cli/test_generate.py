@@ -352,6 +352,19 @@ def test_pictures_of_a_saved_workflow_are_counted_there_once(generate: Generate)
     assert load_workflow(library, "castle") == after
 
 
+@pytest.mark.parametrize("asked", [DRAW, ()], ids=["named", "the only one"])
+def test_the_family_is_that_of_the_checkpoints_header_where_nobody_says_it(
+    generate: Generate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: tuple[str, ...]
+) -> None:
+    generate.library.update("mara", lambda p: p.model_copy(update={"base": {"sd15": BaseSettings()}}))
+    generate.server.info["CheckpointLoaderSimple"]["input"]["required"]["ckpt_name"] = [["a.safetensors"]]
+    monkeypatch.setattr(type(generate._places), "family_of", lambda places, model: {"a.safetensors": "sdxl"}.get(model))
+    assert generate("--prompt", "x", "--no-score", *asked) == 0
+    told = generate.manifest
+    assert told["settings"]["family"] == told["settings"]["route"]["family"] == "sdxl"
+    assert told["pictures"][0]["drawn_with"]["family"] == "sdxl"
+
+
 def test_the_manifest_tells_what_each_picture_was_drawn_with(generate: Generate) -> None:
     generate.library.update("mara", lambda p: p.model_copy(update={"base": {"sd15": BaseSettings()}}))
     said = ("--steps", 9, "--cfg", 6.5, "--sampler", "euler", "--scheduler", "simple", "--size", "512x640")

@@ -214,6 +214,11 @@ def test_what_is_there_is_skipped_and_runs_of_one_scene_go_through_the_list(pack
     assert vary(pack, skip_existing=True, only="sport")["name"] == ["sport"], "what is asked for by name is made again"
 
 
+def test_one_picture_is_told_as_one(pack: SimpleNamespace, home: Path) -> None:
+    assert vary(pack, outfit="a hat")["report"].startswith("outfit: 1 picture.")
+    assert vary(pack, outfit="a hat\na coat")["report"].startswith("outfit: 2 pictures.")
+
+
 def test_a_batch_is_numbered_and_a_picture_with_alpha_keeps_it(pack: SimpleNamespace, home: Path) -> None:
     scene = vary(pack)["scene"][0]
     assert [p.name for p in save(pack, scene, batch=3)] == ["casual_001.png", "casual_002.png", "casual_003.png"]

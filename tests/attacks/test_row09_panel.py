@@ -219,6 +219,31 @@ def test_a_change_of_anybody_is_seen_and_many_in_a_row_are_looked_at_now_and_the
     )
 
 
+def test_a_slow_server_is_not_asked_again_before_it_has_answered(page: Path) -> None:
+    run(
+        page,
+        """
+        let total = 1, open = 0, most = 0;
+        api.answer = async () => {
+          most = Math.max(most, open += 1);
+          await soon(total === 1 ? 0 : 500);
+          open -= 1;
+          return json({ total, characters: [CARD] });
+        };
+        const container = await opened();
+        total = 2;
+        most = 0;
+        for (let i = 0; i < 50; i += 1) { tell('likeness.changed', {}); await soon(25); }
+        assert.match(container.text, /2 characters/);  // and the changes go on
+        assert.equal(most, 1);
+        tabs[0].destroy();
+        const before = asked.length;
+        await soon(1200);
+        assert.equal(asked.length, before);
+        """,
+    )
+
+
 def test_what_has_not_changed_stays_under_the_users_hands(page: Path) -> None:
     run(
         page,

@@ -64,3 +64,29 @@ def test_threads_that_ask_for_different_face_models_each_get_theirs_and_two_stay
 ) -> None:
     assert [one.name for one in ask_at_once(pack, PACKS)] == list(PACKS)
     assert len(pack.host._analysers) == 2
+
+
+def test_what_the_user_makes_lies_outside_the_packs_folder_where_the_readme_says(
+    pack: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So an uninstall or an update, which takes the pack's folder away, takes none of it."""
+    places = pack.host.folder_paths
+    monkeypatch.setattr(places, "models_dir", str(tmp_path / "models"))
+    monkeypatch.setattr(places, "folder_names_and_paths", {**places.folder_names_and_paths, "ipadapter": ([], set())})
+    for name, folder in (("user", "user"), ("output", "output"), ("input", "input")):
+        monkeypatch.setattr(places, f"{name}_directory", str(tmp_path / folder))
+    for key in (*pack.host._FOLDERS, pack.host.FACE_FILES):
+        places.folder_names_and_paths.pop(key, None)
+    pack.host.register_folders()
+    found = {
+        *pack.host.library().roots,
+        pack.host.face_folder("likeness"),
+        pack.host.output_folder() / "likeness",
+        pack.host.settings_file().parent,
+        pack.host.identity_folder(),
+        pack.host.face_cache().path("00").parents[1],
+    }
+    names = {path.relative_to(tmp_path).as_posix() for path in found}
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert [name for name in names if name not in readme] == []
+    assert "models/characters" in names and "user/__likeness" in names

@@ -25,7 +25,7 @@ from ..files import read_limited
 from .client import MAX_JSON, QueueClient
 from .entries import store_entry
 from .faces import Analysis, Answer, FaceModel, Picture
-from .spread import RETRIES, Done, Failed, OnRay, Outcome, Refused
+from .spread import RETRIES, Done, Failed, OnRay, Outcome, Refused, is_here
 
 log = logging.getLogger(__name__)
 
@@ -60,18 +60,20 @@ class Far:
 
     asks: Errand
     looks: Errand
+    outside: bool = False  # whether this machine is none of the cluster
 
     def client(self, url: str, timeout: float = 30.0) -> QueueClient:
-        return FarClient(url, timeout, self.asks)
+        client = FarClient(url, timeout, self.asks)
+        return QueueClient(url, timeout) if self.outside and is_here(client.host) else client
 
 
 @contextmanager
 def far(on: OnRay) -> Iterator[Far]:
     """Connected to Ray. A request waits for its server more than it works, so it takes no core."""
-    from .on_ray import Errands, connected
+    from .on_ray import Errands, connected, is_outside
 
     with connected(on) as ray:
-        yield Far(Errands(ray, ask, replace(on, cpus=0.0, gpus=0.0)), Errands(ray, look, on))
+        yield Far(Errands(ray, ask, replace(on, cpus=0.0, gpus=0.0)), Errands(ray, look, on), is_outside(ray))
 
 
 class FarClient(QueueClient):
@@ -79,12 +81,12 @@ class FarClient(QueueClient):
 
     def __init__(self, url: str, timeout: float, errand: Errand) -> None:
         super().__init__(url, timeout)
-        self._errand, self._host = errand, urllib.parse.urlsplit(self.url).hostname or ""
+        self._errand, self.host = errand, urllib.parse.urlsplit(self.url).hostname or ""
 
     def request(self, path: str, body: dict[str, Any] | None = None, limit: int = MAX_JSON) -> bytes:
         asked, why = Asked(self.url, self._timeout, path, body, limit), ""
         for _ in range(1 + RETRIES):
-            outcome = self._errand(asked, self._host)
+            outcome = self._errand(asked, self.host)
             if isinstance(outcome, Done):
                 return bytes(outcome.value)
             if isinstance(outcome, Refused):

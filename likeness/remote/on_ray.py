@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import LikenessError
-from .spread import Failed, OnRay, Outcome, Runner, attempt
+from .spread import Failed, OnRay, Outcome, Runner, attempt, is_here
 
 log = logging.getLogger(__name__)
 
@@ -188,8 +188,13 @@ class Errands:
         return _result(self._ray, self._task.options(**self._near[host]).remote(self._function, item))
 
 
+def is_outside(ray: ModuleType) -> bool:
+    """Whether this process speaks with the cluster as Ray's client (ray://), from a machine that may be none of it."""
+    return bool(ray.util.client.ray.is_connected())
+
+
 def _beside(ray: ModuleType, host: str) -> dict[str, Any]:
-    here = host == "localhost" or host.startswith("127.") or host == "::1"
+    here = is_here(host)
     nodes = {node[key]: node["NodeID"] for node in ray.nodes() for key in ("NodeManagerAddress", "NodeManagerHostname")}
     node = ray.get_runtime_context().get_node_id() if here else nodes.get(host)
     if node is None:

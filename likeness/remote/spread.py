@@ -73,6 +73,11 @@ class Failed:
 Outcome = Done[B] | Refused | Failed
 
 
+def is_here(host: str) -> bool:
+    """Whether a host's name means whatever machine says it."""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def attempt(function: Callable[[A], B], item: A) -> Outcome[B]:
     """What the function makes of one item; never raises an Exception. This is what a worker runs."""
     try:

@@ -78,6 +78,9 @@ class PretendedComfy:
         self.refuses: Callable[[Graph], str] = lambda graph: ""  # why it is not taken
         self.picture: Callable[[Graph, str], bytes] = lambda graph, about: png(about)
         self.shows: dict[str, str] = {}  # title of a PreviewAny -> its text
+        self.name_of: Callable[[Graph, str], str] = lambda graph, about: (
+            f"{hashlib.sha256(about.encode()).hexdigest()[:12]}.png"
+        )
         self.error_type = "RuntimeError"
         self.info: dict[str, Any] = INFO
         self.drawn: Counter[str] = Counter()  # texts of the graphs that were run to their end
@@ -176,7 +179,7 @@ class PretendedComfy:
             return {"status": {"status_str": "error", "completed": False, "messages": [failure]}, "outputs": {}}
         about = json.dumps([nodes, extra.get("extra_pnginfo")], sort_keys=True)
         self.drawn[str(nodes.get("2", {}).get("inputs", {}).get("text", about))] += 1
-        name = f"{hashlib.sha256(about.encode()).hexdigest()[:12]}.png"
+        name = self.name_of(nodes, about)
         self.files[name] = self.picture(nodes, about)
         outputs: dict[str, Any] = {
             node_id: {"text": [self.shows.get(node["_meta"]["title"], "")]}

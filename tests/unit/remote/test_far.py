@@ -14,7 +14,7 @@ from likeness.errors import LikenessError, ModelMissingError, ServerError
 from likeness.faces.cache import CachedAnalyser, EmbeddingCache
 from likeness.remote import QueueClient, RefusedError, generate
 from likeness.remote import faces as faces_module
-from likeness.remote.far import Ahead, Asked, FarClient, ask, look
+from likeness.remote.far import Ahead, Asked, Far, FarClient, ask, look
 from likeness.remote.spread import Failed, Outcome, attempt
 from likeness.scenes.scene import Scene
 
@@ -83,6 +83,13 @@ def test_workers_that_always_die_are_a_server_that_cannot_be_asked(pretend: Make
     dying = Dying(before=("/queue",) * 4)
     with pytest.raises(ServerError, match=r"could not be asked by Ray, 4 times: its worker died\.$"):
         dying.client(server.url, 5.0).waiting()
+
+
+def test_from_outside_of_the_cluster_this_machines_own_server_is_asked_by_itself() -> None:
+    here, there = "http://127.0.0.1:8188", "http://10.0.0.5:8188"
+    for outside, kinds in ((True, (QueueClient, FarClient)), (False, (FarClient, FarClient))):
+        far = Far(Dying(), Dying(), outside)
+        assert tuple(type(far.client(url)) for url in (here, there)) == kinds
 
 
 # ---- faces

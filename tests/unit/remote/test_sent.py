@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,26 @@ def test_no_two_requests_save_under_one_name_and_ours_keep_theirs(pretend: Make,
     assert made.complete and len(set(names)) == 6 and set(names) == {f"x_{p.key}" for p in made.pictures}
     saver = {"1": {"class_type": "LikenessSaveScene", "inputs": {"filename_prefix": "mine"}}}
     assert as_sent(saver, "0" * 16, ask=True) == saver
+
+
+def test_servers_that_share_an_output_folder_do_not_mix_their_pictures(pretend: Make, tmp_path: Path) -> None:
+    servers, disk = [pretend(seconds=0.01), pretend(seconds=0.01)], dict[str, bytes]()
+    for server in servers:
+        server.files = disk
+        server.lag = 0.005  # between a picture and its fetching
+        counts = Counter[str]()
+
+        def name_of(nodes: Graph, about: str, counts: Counter[str] = counts) -> str:
+            prefix = nodes["3"]["inputs"]["filename_prefix"]
+            counts[prefix] += 1  # each server counts for itself
+            return f"{prefix}_{counts[prefix]:05}_.png"
+
+        server.name_of = name_of
+    urls = [s.url for s in servers]
+    made = generate("ada", scenes(12), urls, tmp_path, graph_of=lambda s: graph(s.seed, s.name), timing=QUICK)
+    for picture in made.pictures:
+        assert f'"{picture.scene.name}"'.encode() in (tmp_path / picture.file).read_bytes()
+    assert len(disk) == 12 and all(sum(s.drawn.values()) for s in servers)
 
 
 def test_the_key_of_a_request_is_that_of_the_graph_before_it_was_named(pretend: Make, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def generate(mortal: Mortal, *options: str, capture: Any = None) -> tuple[int, d
 
     def command(name: str, function: Any, text: str) -> argparse.ArgumentParser:
         parser = commands.add_parser(name, parents=[shared])
-        parser.set_defaults(command=function)
+        parser.set_defaults(command=function, provider="cpu")
         return parser
 
     parser = add_generate(command)
@@ -146,6 +146,18 @@ def test_pictures_survive_a_server_that_is_killed_and_are_the_same_bytes_again(
     assert "mara_voss" in json.dumps(about["graph"])
 
 
+def test_ray_draws_the_same_bytes(mortal: Mortal, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("ray", reason="ray is not installed: pip install 'likeness[ray]'")
+    asked = ["mara_voss", "--prompt", "by the sea", "--n", "3", *SMALL]
+    told = []
+    for name, more in (("here", []), ("far", ["--ray", "local"])):
+        code, manifest = generate(mortal, *asked, *more, "--out", str(tmp_path / name), capture=capsys)
+        assert code == 0
+        rows = manifest["pictures"]
+        told.append([{k: v for k, v in r.items() if k not in ("server", "prompt_id", "date")} for r in rows])
+    assert told[0] == told[1] and len(told[0]) == 3
+
+
 def test_what_the_server_does_not_have_is_told_before_anything_is_queued(mortal: Mortal, tmp_path: Path) -> None:
     from likeness.remote import UnfitError
 
@@ -180,5 +192,9 @@ def test_a_workflow_of_ones_own_gets_the_character(
     asked = ["mara_voss", "--workflow", str(tmp_path / "mine.json"), "--prompt", "on a beach", "--n", "2"]
     code, manifest = generate(mortal, *asked, "--out", str(out), capture=capsys)
     assert code == 0 and manifest["drawn"] == 2
+    for about in (row["drawn_with"] for row in manifest["pictures"]):
+        assert (about["checkpoint"], about["family"], about["steps"]) == (STANDIN["sd15"], "sd15", 1)
+        assert (about["sampler"], about["scheduler"], about["width"], about["cfg"]) == ("euler", "normal", 64, 2.0)
+        assert about["method"] != "auto"
     text = json.dumps(next(requests_in(out))["graph"])
     assert "LikenessApplyCharacter" in text and "on a beach" in text and "a castle" not in text

@@ -189,7 +189,7 @@ def _family_of(places: Places, checkpoint: str, said: str | None) -> str:
 
 def _about(project: Project) -> list[str]:
     lines = [f"{project.name} ({project.slug}), quality {project.quality}"]
-    lines += [f"  {k}: {value}" for k in _TEXTS if (value := getattr(project, k))]
+    lines += [f"  {k}: {value}" for k in ("family", *_TEXTS) if (value := getattr(project, k))]
     for name, special in project.profiles.items():
         users = [slug for slug, used in project.characters.items() if used == name]
         set_there = special.model_dump(mode="json", exclude_defaults=True)

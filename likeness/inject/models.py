@@ -82,8 +82,13 @@ def families_at(found: Found, point: Point, insert: Insert) -> frozenset[str]:
 
 
 def named(families: frozenset[str]) -> str:
-    """For people: the family, where there is one."""
-    return next(iter(families)) if len(families) == 1 and families != {"other"} else "this kind of model"
+    """For people: the families, where they are few."""
+    known = sorted(families - {"other"})
+    return (
+        " or ".join([", ".join(known[:-1]), known[-1]][len(known) < 2 :])
+        if 0 < len(known) < 5
+        else "this kind of model"
+    )
 
 
 def own_files(insert: Insert) -> frozenset[str]:

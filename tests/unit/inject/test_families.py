@@ -92,6 +92,13 @@ def test_a_face_goes_on_a_unet(graph: Graph) -> None:
     assert of_class(inject(graph, FACE).graph, "LikenessApplyCharacter")
 
 
+def test_families_that_it_can_be_are_named_where_they_are_few() -> None:
+    guided = refused(on_the_way("FluxGuidance", guidance=3.5), FACE)
+    assert "Ada has no LoRA for chroma, flux, flux2 or hunyuan_video, and FaceID does not exist for it" in guided
+    assert "no LoRA for this kind of model" in refused(on_the_way("ModelSamplingSD3", model=1, shift=3), FACE)
+    assert "no LoRA for qwen_image," in refused(with_loader("qwen_image"), FACE)
+
+
 def test_an_unknown_family_is_told_with_what_to_do() -> None:
     (note,) = [n for n in inject(unnamed(), FACE).notes if "base family" in n]
     assert "CheckpointLoaderSimple 4" in note and "--family" in note

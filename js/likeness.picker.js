@@ -118,7 +118,7 @@ function rowOf(card, value, choose) {
       click: choose,
     },
     card.thumbnail
-      ? el("img", { alt: "", loading: "lazy", draggable: "false", src: picture(card.slug, card.thumbnail, { size: 96 }) })
+      ? el("img", { alt: "", draggable: "false", "data-src": picture(card.slug, card.thumbnail, { size: 96 }) })
       : el("span", { class: "likeness-nobody", "aria-hidden": "true", text: [...card.name][0] ?? "?" }),
     el(
       "span",

@@ -63,9 +63,9 @@ ROUTES = (
 
 def add_routes(table: web.RouteTableDef, backend: Backend) -> None:
     """Put every route into ComfyUI's table, which also serves it below /api."""
-    looking, changing = ThreadPoolExecutor(4, "likeness-look"), ThreadPoolExecutor(4, "likeness-change")
-    for route in ROUTES:  # a change may wait long for a lock or a face model; the list answers meanwhile
-        threads = changing if route.changes else looking
+    looking, changing, drawing = (ThreadPoolExecutor(4, f"likeness-{what}") for what in ("look", "change", "draw"))
+    for route in ROUTES:  # a change may wait long for a lock or a face model, and pictures are many; the list answers
+        threads = changing if route.changes else drawing if route.handler is views.thumbnail else looking
         table.route(route.method, route.path)(_answering(route, backend, threads))
 
 

@@ -72,7 +72,7 @@ function cardOf(panel, card) {
     "button",
     { type: "button", class: "likeness-card", "data-slug": card.slug, click: () => panel.open(card.slug) },
     card.thumbnail
-      ? el("img", { alt: "", loading: "lazy", width: 60, height: 60, src: picture(card.slug, card.thumbnail) })
+      ? el("img", { alt: "", width: 60, height: 60, "data-src": picture(card.slug, card.thumbnail) })
       : el("span", { class: "likeness-nobody", "aria-hidden": "true", text: card.name.slice(0, 1) }),
     el(
       "span",

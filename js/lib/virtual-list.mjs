@@ -4,9 +4,11 @@ import { el } from "./dom.mjs";
 
 const PAGE = 200; // rows fetched at once
 const MORE = 6; // rows kept above and below the visible ones
+const REST = 120; // ms without a scroll, after which pictures are fetched: of rows that fly past nobody sees one
 
 /**
- * `fetchPage(first, most)` gives {total, rows}; `draw(row, index)` gives an element; `height` is in px.
+ * `fetchPage(first, most)` gives {total, rows}; `draw(row, index)` gives an element, in which pictures have `data-src` in
+ * the place of `src`; `height` is in px.
  * `show(rows)` may be called again at any time: pages that were asked for before are forgotten.
  */
 export function virtualList({ height, fetchPage, draw, label, empty }) {
@@ -20,6 +22,7 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
   let note; // what is shown in place of rows: there are none, or they could not be fetched
   let active = 0; // the row that Tab reaches
   let wanted = -1; // the row that gets the focus as soon as it is there
+  let scrolling; // a timer
 
   async function ask(page) {
     if (asked.has(page)) return;
@@ -76,10 +79,28 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
       if (!values) ask(Math.floor(index / PAGE));
       else if (!drawn.has(index)) place(index, values);
     }
+    if (!scrolling) pictures();
     const target = drawn.get(wanted);
     if (!target) return;
     wanted = -1;
     (target.querySelector("button") ?? target).focus({ preventScroll: true });
+  }
+
+  function scrolled() {
+    clearTimeout(scrolling);
+    scrolling = setTimeout(() => {
+      scrolling = undefined;
+      pictures();
+    }, REST);
+    update();
+  }
+
+  function pictures() {
+    for (const element of drawn.values())
+      for (const image of element.querySelectorAll("img[data-src]")) {
+        image.setAttribute("src", image.getAttribute("data-src"));
+        image.removeAttribute("data-src");
+      }
   }
 
   function place(index, values) {
@@ -106,7 +127,7 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
     update();
   }
 
-  view.addEventListener("scroll", update, { passive: true });
+  view.addEventListener("scroll", scrolled, { passive: true });
   view.addEventListener("keydown", (event) => {
     const at = Number(event.target.closest("[data-index]")?.dataset.index);
     if (Number.isNaN(at)) return;
@@ -138,6 +159,9 @@ export function virtualList({ height, fetchPage, draw, label, empty }) {
       await ask(0);
       if (at > 0) await ask(at);
     },
-    destroy: () => watcher.disconnect(),
+    destroy() {
+      clearTimeout(scrolling);
+      watcher.disconnect();
+    },
   };
 }

@@ -249,10 +249,12 @@ def test_what_has_not_changed_stays_under_the_users_hands(page: Path) -> None:
         page,
         """
         let name = 'Ada';
-        api.answer = async (path) => (path.includes('?') ? json({ total: 1, characters: [{ ...CARD, name }] }) : json({ ...PAGE_OF_ADA, name }));
+        const list = () => ({ total: 1, characters: [{ ...CARD, name }] });
+        api.answer = async (path) => json(path.includes('?') ? list() : { ...PAGE_OF_ADA, name });
         const container = await opened();
         const card = () => container.all().find((found) => found.attributes['data-slug'] === 'ada');
-        const body = () => container.all().find((found) => found.attributes.class === 'likeness-scroll likeness-body').children[0];
+        const part = (name) => container.all().find((found) => found.attributes.class?.endsWith(name));
+        const body = () => part('likeness-body').children[0];
         for (const [open, shown] of [[() => {}, card], [() => card().click(), body]]) {
           open();
           await soon();
@@ -276,11 +278,45 @@ def test_every_upload_has_a_folder_of_its_own(page: Path) -> None:
         """
         const { upload, view } = await import(`${LIB}/http.mjs`);
         const lots = [];
-        api.answer = async (path, { body }) => { lots.push(body.get('subfolder')); return json({ name: 'a.png', subfolder: lots.at(-1) }); };
+        api.answer = async (path, { body }) => {
+          lots.push(body.get('subfolder'));
+          return json({ name: 'a.png', subfolder: lots.at(-1) });
+        };
         const names = [...await upload([new Blob(['x']), new Blob(['y'])]), ...await upload([new Blob(['z'])])];
         for (const lot of lots) assert.match(lot, /^likeness\\/uploads\\/[0-9a-f]{32}$/);
         assert(lots[0] === lots[1] && lots[1] !== lots[2]);
         assert.deepEqual(names, lots.map((lot) => `${lot}/a.png`));
-        assert.equal(view({ filename: 'a b&.zip', subfolder: 'x', type: 'output', report: 'no' }), '/view?filename=a+b%26.zip&subfolder=x&type=output');
+        const file = { filename: 'a b&.zip', subfolder: 'x', type: 'output', report: 'no' };
+        assert.equal(view(file), '/view?filename=a+b%26.zip&subfolder=x&type=output');
+        """,
+    )
+
+
+def test_pictures_of_rows_that_fly_past_are_not_asked_for(page: Path) -> None:
+    run(
+        page,
+        """
+        const { virtualList } = await import(`${LIB}/virtual-list.mjs`);
+        const drawn = [];
+        const draw = ({ n }) => {
+          const picture = new Element('img'), element = new Element('div');
+          picture.setAttribute('data-src', `/${n}`);
+          element.append(new Element('button'), picture);
+          drawn.push(picture);
+          return element;
+        };
+        const all = Array.from({ length: 1001 }, (_, n) => ({ n }));
+        const fetchPage = async (first, most) => ({ total: 1001, rows: all.slice(first, first + most) });
+        const list = virtualList({ height: 76, label: 'Characters', draw, fetchPage, empty: () => new Element('p') });
+        await list.show();
+        await soon();
+        const fetched = () => drawn.filter((one) => one.attributes.src).map((one) => one.attributes.src);
+        const first = fetched();
+        assert(first.includes('/0') && first.length < 20, `${first}`);
+        for (let i = 0; i < 100; i += 1) { list.element.scrollTop += 700; list.element.on.scroll({}); await soon(2); }
+        assert(drawn.length > 500, `${drawn.length} rows`);
+        assert.deepEqual(fetched(), first);
+        await soon(300);
+        assert(fetched().includes('/921') && fetched().length < 50, `${fetched().length} pictures`);
         """,
     )

@@ -3,10 +3,13 @@ import assert from 'node:assert/strict';
 class Element {
   constructor(tag) { this.tag = tag; this.children = []; this.attributes = {}; this.on = {}; this.style = {}; this.dataset = {}; this.scrollTop = 0; this.clientHeight = 500; }
   set innerHTML(value) { throw new Error('markup'); }
-  append(...given) { this.children.push(...given); }
-  replaceChildren(...given) { this.children = given; }
-  insertBefore(one) { this.children.push(one); }
-  remove() {}
+  own(given) { for (const one of given) if (one instanceof Element) one.parent = this; return given; }
+  append(...given) { this.children.push(...this.own(given)); }
+  replaceChildren(...given) { this.children = this.own(given); }
+  insertBefore(one) { this.append(one); }
+  remove() { this.parent.children = this.parent.children.filter((one) => one !== this); }
+  getAttribute(name) { return this.attributes[name] ?? null; }
+  querySelectorAll(wanted) { return wanted === 'img[data-src]' ? this.all().filter((one) => one.tag === 'img' && one.attributes['data-src']) : []; }
   setAttribute(name, value) { this.attributes[name] = value; }
   removeAttribute(name) { delete this.attributes[name]; }
   addEventListener(name, run) { this.on[name] = run; }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from likeness.cli.commands import _parser
 from likeness.dataset.plan import Rules
 from likeness.dataset.words import parse_choices
 from likeness.profile_toml import emit, parse
+from likeness.scenes.lists import parse_lists
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -59,3 +62,27 @@ def test_the_choices_it_shows_are_some() -> None:
     )
     assert text is not None and [c.take for c in parse_choices(text[1])] == [True, False]
     assert listed is not None and parse_choices(listed[1])[1].box is not None
+
+
+def test_the_value_list_and_outfit_it_shows_are_some() -> None:
+    lists, outfit = re.findall(r"```toml\n(.*?)```", PAGES["scenes.md"], re.S)
+    assert [e.loras for e in parse_lists(lists.encode()).outfit] == ["", "red_dress:0.3"]
+    assert parse(f'schema_version = 1\nname = "A"\nslug = "a"\n{outfit}'.encode()).outfits["summer"].trigger == "rdrs"
+
+
+def test_what_its_program_imports_is_there() -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", PAGES["scenes.md"], re.S)
+    for node in ast.parse(program).body:
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(str(node.module))
+            assert all(hasattr(module, name.name) for name in node.names), node.module
+
+
+def test_every_example_graph_is_named_and_every_number_is_one() -> None:
+    numbers = {int(p.name.split()[0]) for p in (ROOT / "example_workflows").glob("*.json")}
+    table = README.split("| template |")[1].split("The same graphs")[0]
+    named: set[int] = set()
+    for row in re.findall(r"^\| (\d[\d, to]*)", table, re.M):
+        parts = [int(n) for n in re.findall(r"\d+", row)]
+        named |= set(range(parts[0], parts[-1] + 1)) if "to" in row else set(parts)
+    assert named == numbers

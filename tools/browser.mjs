@@ -1,4 +1,4 @@
-// A headless Chromium on a ComfyUI editor, and a list of checks. Nothing but the given server is reached.
+// A headless Chromium on a ComfyUI editor, what scripts do in it, and a list of checks. Nothing but the given server is reached.
 //
 // Needs Node >= 18, a Chromium (CHROMIUM, default /usr/bin/chromium) and playwright-core (PLAYWRIGHT_CORE: a folder that
 // has it in node_modules).
@@ -8,6 +8,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { createRequire } from 'node:module'
 
+// Without a tour, and without what covers a part of the graph.
+const PLAIN = { 'Comfy.TutorialCompleted': true, 'Comfy.Minimap.Visible': false }
 // What every offline ComfyUI prints.
 const NOISE = /ERR_NAME_NOT_RESOLVED|ERR_INTERNET_DISCONNECTED|ERR_FAILED|ERR_BLOCKED_BY_CLIENT|ERR_ABORTED|status of 404|legacy queue|open_maskeditor|graph accessed before initialization/
 
@@ -16,6 +18,8 @@ export function optionsOf(words) {
   return Object.fromEntries(words.map((word, i) => [word, words[i + 1]]).filter(([word]) => word.startsWith('--')))
 }
 
+export const read = (file) => JSON.parse(fs.readFileSync(file, 'utf8'))
+
 function playwright() {
   for (const place of [process.env.PLAYWRIGHT_CORE, process.cwd(), os.homedir()].filter(Boolean)) {
     try { return createRequire(path.join(path.resolve(place), 'x.js'))('playwright-core') } catch { /* next place */ }
@@ -23,8 +27,8 @@ function playwright() {
   throw new Error('playwright-core was not found: run "npm i playwright-core" somewhere and set PLAYWRIGHT_CORE to that folder')
 }
 
-/** A page of a fresh browser; `settings` stand above those that the server keeps. `start()` loads the editor. */
-export async function openBrowser(server, settings) {
+/** A page of a fresh browser with its `folder`; `settings` stand above those that the server keeps. `start()` loads the editor. */
+export async function openBrowser(server, settings = {}) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'likeness-browser-'))
   const context = await playwright().chromium.launchPersistentContext(folder, {
     executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, viewport: { width: 1600, height: 1000 },
@@ -39,14 +43,65 @@ export async function openBrowser(server, settings) {
     if (url.origin !== new URL(server).origin) return route.abort('blockedbyclient')
     if (url.pathname !== '/api/settings' || route.request().method() !== 'GET') return route.continue()
     const answer = await route.fetch()
-    return route.fulfill({ response: answer, json: { ...(await answer.json()), ...settings } })
+    return route.fulfill({ response: answer, json: { ...(await answer.json()), ...PLAIN, ...settings } })
   })
   async function start() {
     await page.goto(server, { waitUntil: 'domcontentloaded', timeout: 120000 })
     await page.waitForFunction(() => window.app?.vueAppReady === true && !!window.app?.extensionManager, null, { timeout: 180000 })
     await page.waitForTimeout(1500)
   }
-  return { page, errors, start, close: async () => { await context.close(); fs.rmSync(folder, { recursive: true, force: true }) } }
+  return { page, errors, folder, start, close: async () => { await context.close(); fs.rmSync(folder, { recursive: true, force: true }) } }
+}
+
+/** A page with the editor in it, in one of its two renderers. */
+export async function openEditor(server, nodes2, settings = {}) {
+  const opened = await openBrowser(server, { 'Comfy.Workflow.ShowMissingModelsWarning': false, 'Comfy.VueNodes.Enabled': nodes2, ...settings })
+  await opened.start()
+  return opened
+}
+
+/** The whole graph in view. */
+export async function fit(page) {
+  await page.evaluate(() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView'))
+  await page.waitForTimeout(900)
+}
+
+/** An API graph into the editor. */
+export async function load(page, graph, name) {
+  await page.evaluate(async ([nodes, title]) => window.app.loadApiJson(nodes, title), [graph, name])
+  await page.waitForTimeout(1500)
+}
+
+/** The prompt that the editor builds. */
+export const prompt = (page) => page.evaluate(async () => (await window.app.graphToPrompt()).output)
+
+/** Queues the graph; ["execution_success", ""] when it ran, or what happened instead, and why. */
+export async function queue(page, seconds) {
+  const done = page.evaluate((wait) => new Promise((found) => {
+    const api = window.comfyAPI.api.api
+    for (const kind of ['execution_success', 'execution_error', 'execution_interrupted']) api.addEventListener(kind, (e) => found([kind, e.detail.exception_message ?? '']), { once: true })
+    setTimeout(() => found(['nothing', `within ${wait} s`]), 1000 * wait)
+  }), seconds)
+  await page.evaluate(() => window.app.queuePrompt(0, 1))
+  return done
+}
+
+/** A prompt's values by node, links by the node they lead to: ids differ between files, and where there is a subgraph. */
+export function canonical(nodes) {
+  const label = (id) => `${nodes[id].class_type}/${nodes[id]._meta?.title ?? ''}`
+  const value = (v) => (Array.isArray(v) && v.length === 2 && nodes[v[0]] ? [label(v[0]), v[1]] : v)
+  const rows = Object.keys(nodes).filter((id) => nodes[id].class_type !== 'MarkdownNote')
+  return Object.fromEntries(rows.map((id) => [label(id), Object.fromEntries(Object.entries(nodes[id].inputs).map(([k, v]) => [k, value(v)]).sort())]).sort())
+}
+
+/** Where two canonical prompts differ, a line each. */
+export function differences(found, wanted) {
+  const lines = []
+  for (const node of new Set([...Object.keys(found), ...Object.keys(wanted)]))
+    for (const key of new Set([...Object.keys(found[node] ?? {}), ...Object.keys(wanted[node] ?? {})]))
+      if (JSON.stringify(found[node]?.[key]) !== JSON.stringify(wanted[node]?.[key]))
+        lines.push(`${node}.${key}: ${JSON.stringify(found[node]?.[key])}, not ${JSON.stringify(wanted[node]?.[key])}`)
+  return lines
 }
 
 /** Checks that print a line each; `finish` says how many failed. */

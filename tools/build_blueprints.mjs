@@ -3,21 +3,17 @@
 //
 //   node build_blueprints.mjs build --server URL --api DIR --out DIR
 //       loads a graph, lets the editor make one node of a part of it, and writes what the editor publishes
-//   node build_blueprints.mjs check --server URL --api DIR --ui DIR [--shots DIR]
+//   node build_blueprints.mjs check --server URL --api DIR [--shots DIR]
 //       finds each blueprint by its name, as a user does, connects it, and compares the prompt with the flat graph's
 //
-// Needs what editor.mjs needs.
+// Needs what browser.mjs needs.
 
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
-import { createRequire } from 'node:module'
+import { canonical, differences, fit, load, openEditor, optionsOf, prompt, read } from './browser.mjs'
 
 const [command, ...rest] = process.argv.slice(2)
-const options = Object.fromEntries(rest.map((word, i) => [word, rest[i + 1]]).filter(([word]) => word.startsWith('--')))
-const SETTINGS = { 'Comfy.TutorialCompleted': true, 'Comfy.Minimap.Visible': false, 'Comfy.Workflow.ShowMissingModelsWarning': false, 'Comfy.NodeSearchBoxImpl': 'default' }
-const NOISE = /ERR_NAME_NOT_RESOLVED|ERR_INTERNET_DISCONNECTED|ERR_FAILED|ERR_BLOCKED_BY_CLIENT|ERR_ABORTED|status of 404|legacy queue|open_maskeditor|graph accessed before initialization/
-
+const options = optionsOf(rest)
 const node = (class_type, title, inputs) => ({ class_type, inputs, _meta: { title } })
 
 // graph: of api_graphs. inside: titles of the nodes that become one. show: [title, widget].
@@ -63,47 +59,12 @@ export const BLUEPRINTS = [
   }
 ]
 
-const read = (file) => JSON.parse(fs.readFileSync(file, 'utf8'))
-
 /** The flat graph, with what stands outside of the blueprint. */
 function flat({ graph, outside, inputs = {} }) {
   const nodes = read(path.join(options['--api'], graph + '.json'))
   for (const [id, more] of Object.entries(inputs)) Object.assign(nodes[id].inputs, more)
   return { ...nodes, ...outside }
 }
-
-function playwright() {
-  for (const base of [process.env.PLAYWRIGHT_CORE, process.cwd(), os.homedir()].filter(Boolean)) {
-    try { return createRequire(path.join(path.resolve(base), 'x.js'))('playwright-core') } catch { /* next place */ }
-  }
-  throw new Error('playwright-core was not found: run "npm i playwright-core" somewhere and set PLAYWRIGHT_CORE to that folder')
-}
-
-async function openEditor(nodes2) {
-  const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'likeness-blueprints-'))
-  const context = await playwright().chromium.launchPersistentContext(profile, {
-    executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, viewport: { width: 1600, height: 1000 },
-    args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
-  })
-  const page = context.pages()[0] ?? (await context.newPage())
-  const errors = []
-  page.on('console', (m) => { if (m.type() === 'error' && !NOISE.test(m.text())) errors.push(m.text().slice(0, 300)) })
-  page.on('pageerror', (e) => errors.push(String(e).slice(0, 300)))
-  await page.route('**/*', async (route) => {
-    const url = new URL(route.request().url())
-    if (url.origin !== new URL(options['--server']).origin) return route.abort('blockedbyclient')
-    if (url.pathname !== '/api/settings' || route.request().method() !== 'GET') return route.continue()
-    const answer = await route.fetch()
-    return route.fulfill({ response: answer, json: { ...(await answer.json()), ...SETTINGS, 'Comfy.VueNodes.Enabled': nodes2 } })
-  })
-  await page.goto(options['--server'], { waitUntil: 'domcontentloaded', timeout: 120000 })
-  await page.waitForFunction(() => window.app?.vueAppReady === true && !!window.app?.extensionManager, null, { timeout: 180000 })
-  await page.waitForTimeout(800)
-  return { page, errors, close: async () => { await context.close(); fs.rmSync(profile, { recursive: true, force: true }) } }
-}
-
-const load = async (page, graph, name) => { await page.evaluate(async ([g, n]) => window.app.loadApiJson(g, n), [graph, name]); await page.waitForTimeout(1500) }
-const prompt = (page) => page.evaluate(async () => (await window.app.graphToPrompt()).output)
 
 // Runs in the page: what the editor's "Convert to subgraph", "promote widget" and "publish" do, for a part of the graph.
 function convert({ file, inside, show, description, aliases }) {
@@ -151,22 +112,6 @@ function convert({ file, inside, show, description, aliases }) {
   }
 }
 
-// Values by node, links by the node they lead to; ids differ between a flat graph and one with a subgraph.
-function canonical(found) {
-  const label = (id) => `${found[id].class_type}/${found[id]._meta?.title ?? ''}`
-  const value = (v) => (Array.isArray(v) && v.length === 2 && found[v[0]] ? [label(v[0]), v[1]] : v)
-  return Object.fromEntries(Object.keys(found).map((id) => [label(id), Object.fromEntries(Object.entries(found[id].inputs).map(([k, v]) => [k, value(v)]).sort())]).sort())
-}
-
-function differences(ours, theirs) {
-  const found = []
-  for (const name of new Set([...Object.keys(ours), ...Object.keys(theirs)]))
-    for (const key of new Set([...Object.keys(ours[name] ?? {}), ...Object.keys(theirs[name] ?? {})]))
-      if (JSON.stringify(ours[name]?.[key]) !== JSON.stringify(theirs[name]?.[key]))
-        found.push(`${name} ${key}: blueprint ${JSON.stringify(ours[name]?.[key])}, flat ${JSON.stringify(theirs[name]?.[key])}`)
-  return found
-}
-
 // The same file from the same graph: random ids give way to ones that follow from the name.
 function settled(text, file) {
   let count = 0
@@ -181,7 +126,7 @@ function settled(text, file) {
 async function build() {
   fs.mkdirSync(options['--out'], { recursive: true })
   for (const blueprint of BLUEPRINTS) {
-    const { page, errors, close } = await openEditor(false)
+    const { page, errors, close } = await openEditor(options['--server'], false)
     await load(page, flat(blueprint), blueprint.file)
     const before = canonical(await prompt(page))
     await page.evaluate(convert, blueprint)
@@ -238,7 +183,7 @@ async function check() {
   const listed = Object.values(await (await fetch(new URL('/api/global_subgraphs', options['--server']))).json()).map((entry) => entry.name)
   for (const nodes2 of [false, true]) {
     for (const blueprint of BLUEPRINTS) {
-      const { page, errors, close } = await openEditor(nodes2)
+      const { page, errors, close } = await openEditor(options['--server'], nodes2, { 'Comfy.NodeSearchBoxImpl': 'default' })
       const whole = flat(blueprint), isIn = (id) => blueprint.inside.includes(whole[id]?._meta.title)
       const outside = Object.fromEntries(Object.entries(whole).filter(([id]) => !isIn(id)).map(([id, one]) => [id, { ...one, inputs: Object.fromEntries(Object.entries(one.inputs).filter(([, v]) => !Array.isArray(v) || !isIn(v[0]))) }]))
       await load(page, outside, blueprint.file)
@@ -250,8 +195,7 @@ async function check() {
       } catch (error) { problems.push(String(error).slice(0, 300)) }
       problems.push(...errors)
       if (options['--shots']) {
-        await page.evaluate(() => window.app.extensionManager.command.execute('Comfy.Canvas.FitView'))
-        await page.waitForTimeout(900)
+        await fit(page)
         await page.screenshot({ path: path.join(options['--shots'], `${blueprint.file}.${nodes2 ? 'nodes2' : 'litegraph'}.png`) })
       }
       await close()

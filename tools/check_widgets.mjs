@@ -4,11 +4,12 @@
 //   node check_widgets.mjs --server URL --base DIR --sample DIR --many N [--only PARTS] [--shots DIR]
 //
 // --base is ComfyUI's base directory with an empty library and the graphs scores.json, training.json and tune.json;
-// --sample is a character's folder. Prints a line for each check; exit code 1 when one fails. Needs what editor.mjs needs.
+// --sample is a character's folder. Prints a line for each check; exit code 1 when one fails. Needs what browser.mjs needs.
 
 import fs from 'node:fs'
 import path from 'node:path'
-import { answers, openBrowser, optionsOf } from './browser.mjs'
+import * as browser from './browser.mjs'
+import { answers, openEditor, optionsOf, read } from './browser.mjs'
 
 const options = optionsOf(process.argv.slice(2))
 const server = options['--server'], base = options['--base'], many = Number(options['--many'])
@@ -26,7 +27,7 @@ const check = (name, run) => results.check(`${mode}: ${name}`, run, () => shot(`
 
 const shot = async (name) => { if (options['--shots']) await page.screenshot({ path: path.join(options['--shots'], `${mode}-${name}.png`) }) }
 const command = (id) => page.evaluate((one) => window.app.extensionManager.command.execute(one), id)
-const fit = async () => { await command('Comfy.Canvas.FitView'); await page.waitForTimeout(800) }
+const fit = () => browser.fit(page)
 
 // Functions that run in the page find nodes by their type, also inside subgraphs.
 const FIND = `window.likenessNodes = (type, graph = window.app.rootGraph ?? window.app.graph) => graph.nodes.flatMap((n) => [...(n.type === type ? [n] : []), ...(n.subgraph ? window.likenessNodes(type, n.subgraph) : [])])`
@@ -63,16 +64,10 @@ const reload = async () => {
   await page.waitForTimeout(2500)
   await start()
 }
-const load = async (name) => { await page.evaluate(async ([graph, title]) => window.app.loadApiJson(graph, title), [JSON.parse(fs.readFileSync(path.join(base, `${name}.json`), 'utf8')), name]); await page.waitForTimeout(1500); await spread(); await fit() }
+const load = async (name) => { await browser.load(page, read(path.join(base, `${name}.json`)), name); await spread(); await fit() }
 
 async function run(seconds = 120) {
-  const done = page.evaluate((wait) => new Promise((found) => {
-    const api = window.comfyAPI.api.api
-    for (const kind of ['execution_success', 'execution_error', 'execution_interrupted']) api.addEventListener(kind, (e) => found([kind, e.detail.exception_message ?? '']), { once: true })
-    setTimeout(() => found(['nothing', `within ${wait} s`]), 1000 * wait)
-  }), seconds)
-  await page.evaluate(() => window.app.queuePrompt(0, 1))
-  const [kind, text] = await done
+  const [kind, text] = await browser.queue(page, seconds)
   must(kind === 'execution_success', `${kind} ${text}`)
   await page.waitForTimeout(1000)
 }
@@ -389,9 +384,8 @@ async function settings() {
 for (const [name, nodes2] of [['litegraph', false], ['nodes2', true]]) {
   mode = name
   const only = options['--only']?.split(',')
-  const opened = await openBrowser(server, { 'Comfy.TutorialCompleted': true, 'Comfy.Minimap.Visible': false, 'Comfy.VueNodes.Enabled': nodes2 })
+  const opened = await openEditor(server, nodes2)
   ;({ page, errors, start } = opened)
-  await start()
   if (!fs.existsSync(path.join(library, 'mara_voss'))) await emptyLibrary()
   for (const part of [picker, scores, training, tuner, settings]) if (!only || only.includes(part.name)) await part().catch((error) => check(part.name, () => { throw error }))
   await check('nothing went wrong in the page', () => must(!errors.length, errors.join(' | ')))

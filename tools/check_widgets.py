@@ -7,64 +7,40 @@ Exit code 0 when all is well, 1 for problems, 77 where chromium, node or ComfyUI
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from likeness.cli.comfy import PACK, ComfyServer, find_comfy, link_pack
+import harness
+from harness import SAMPLE, SLUG
+
 from likeness.cli.graphs import ApiGraph, Files, Overrides
 from likeness.cli.graphs_tune import Sweep, tune, tune_node
 
-STANDINS = ("make_standins.py", "make_standin_faces.py")
-SAMPLE, SLUG = PACK / "sample", "mara_voss"
 JUDGING = {"face_model": "standin", "drawn_faces": "measure"}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--many", type=int, default=1000, help="characters beside the sample")
-    parser.add_argument("--shots", type=Path, help="folder for screenshots")
-    parser.add_argument("--front-end-root", help="a newer frontend's static folder")
+    parser = harness.options(__doc__, many=True)
     parser.add_argument("--only", help="some of picker, scores, training, tuner, settings, with commas between")
-    arguments = parser.parse_args()
-    comfy, chromium = find_comfy(), os.environ.get("CHROMIUM") or shutil.which("chromium")
-    if comfy is None or chromium is None or shutil.which("node") is None:
-        print("Left out: needs a ComfyUI (COMFYUI_PATH), chromium (CHROMIUM) and node.")
-        return 77
-    with tempfile.TemporaryDirectory() as folder:
-        return _drive(arguments, comfy, chromium, Path(folder))
+    given = parser.parse_args()
 
+    def prepare(base: Path) -> harness.Words:
+        _pictures(base / "input")
+        (base / "models" / "characters").mkdir(parents=True)
+        for name, made in (("scores", scores_graph()), ("training", training_graph()), ("tune", tune_graph())):
+            (base / f"{name}.json").write_text(json.dumps(made), encoding="utf-8")
+        words: harness.Words = ["--base", base, "--sample", SAMPLE / "characters" / SLUG, "--many", given.many]
+        return words + (["--only", given.only] if given.only else [])
 
-def _drive(arguments: argparse.Namespace, comfy: Path, chromium: str, base: Path) -> int:
-    for script in STANDINS:
-        command = [sys.executable, PACK / "tools" / script, "--out", base / "models"]
-        subprocess.run(command, check=True, capture_output=True)
-    _pictures(base / "input")
-    (base / "models" / "characters").mkdir(parents=True)
-    for name, made in (("scores", scores_graph()), ("training", training_graph()), ("tune", tune_graph())):
-        (base / f"{name}.json").write_text(json.dumps(made), encoding="utf-8")
-    link_pack(base / "custom_nodes")
-    flags = ["--cpu", *(["--front-end-root", arguments.front_end_root] if arguments.front_end_root else [])]
-    with ComfyServer(comfy, Path(sys.executable), base, flags, {"OMP_NUM_THREADS": "1"}) as server:
-        command = ["node", PACK / "tools" / "check_widgets.mjs", "--server", server.url, "--base", base]
-        command += ["--sample", SAMPLE / "characters" / SLUG, "--many", arguments.many]
-        command += ["--only", arguments.only] if arguments.only else []
-        if arguments.shots:
-            arguments.shots.mkdir(parents=True, exist_ok=True)
-            command += ["--shots", arguments.shots]
-        env = {**os.environ, "CHROMIUM": chromium}
-        return subprocess.run([str(c) for c in command], env=env, check=False).returncode
+    return harness.drive("check_widgets.mjs", given, prepare)
 
 
 def _pictures(folder: Path) -> None:
     """Two photos of her, one of somebody else; all in one folder, too, one of them twice."""
-    found = sorted((SAMPLE / "characters" / SLUG / "references").glob("*.png"))[:2]
+    found = sorted(harness.REFERENCES.glob("*.png"))[:2]
     named = [("ada_1.png", found[0]), ("ada_2.png", found[1]), ("ben.png", SAMPLE / "pictures" / "tomas_reed.png")]
     (folder / "photos").mkdir(parents=True)
     for name, path in [*named, ("twice.png", found[0])]:

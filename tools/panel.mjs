@@ -4,106 +4,32 @@
 //   node panel.mjs --server URL --base DIR --pictures DIR --many N [--shots DIR]
 //
 // --base is ComfyUI's base directory, --pictures holds photos to make a character of, --many says how many characters
-// the library has besides. Prints a line for each check; exit code 1 when one fails. Needs what editor.mjs needs.
+// the library has besides. Prints a line for each check; exit code 1 when one fails. Needs what browser.mjs needs.
 
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
-import { createRequire } from 'node:module'
+import { answers, openBrowser, optionsOf } from './browser.mjs'
+import { panelOn } from './panel_page.mjs'
 
-const words = process.argv.slice(2)
-const options = Object.fromEntries(words.map((word, i) => [word, words[i + 1]]).filter(([word]) => word.startsWith('--')))
+const options = optionsOf(process.argv.slice(2))
 const server = options['--server'], base = options['--base'], many = Number(options['--many'])
 const library = path.join(base, 'models', 'characters')
-const SETTINGS = { 'Comfy.TutorialCompleted': true, 'Comfy.Minimap.Visible': false }
-const NOISE = /ERR_NAME_NOT_RESOLVED|ERR_FAILED|ERR_BLOCKED_BY_CLIENT|ERR_ABORTED|status of 404|legacy queue|open_maskeditor|graph accessed before initialization/
 const HOSTILE = '<img src=x onerror="window.pwned=1">'
-const failures = []
+const results = answers()
+const { must } = results
+const { page, errors, folder, start, close } = await openBrowser(server)
 
-function playwright() {
-  for (const place of [process.env.PLAYWRIGHT_CORE, process.cwd(), os.homedir()].filter(Boolean)) {
-    try { return createRequire(path.join(path.resolve(place), 'x.js'))('playwright-core') } catch { /* next place */ }
-  }
-  throw new Error('playwright-core was not found: run "npm i playwright-core" somewhere and set PLAYWRIGHT_CORE to that folder')
-}
-
-async function check(name, run) {
-  try {
-    const told = await run()
-    console.log(`ok      ${name}${told ? `: ${told}` : ''}`)
-  } catch (error) {
-    failures.push(name)
-    await shot(`failed ${failures.length}`)
-    console.log(`FAILED  ${name}: ${String(error.message ?? error).split('\n')[0]}`)
-  }
-}
-
-function must(truth, text) {
-  if (!truth) throw new Error(text)
-}
-
-async function until(test, text, seconds = 20) {
-  for (const end = Date.now() + 1000 * seconds; Date.now() < end; await new Promise((done) => setTimeout(done, 100))) {
-    if (await test()) return
-  }
-  throw new Error(`${text}, not within ${seconds} s`)
-}
+const until = (test, text, seconds) => results.until(page, test, text, seconds)
+const check = (name, run) => results.check(name, run, () => shot(`failed ${results.failures.length}`))
 
 const inLibrary = (...parts) => path.join(library, ...parts)
 const exists = (...parts) => fs.existsSync(inLibrary(...parts))
 const profile = (slug) => fs.readFileSync(inLibrary(slug, 'profile.toml'), 'utf8')
 
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'likeness-panel-'))
-const context = await playwright().chromium.launchPersistentContext(folder, {
-  executablePath: process.env.CHROMIUM || '/usr/bin/chromium', headless: true, viewport: { width: 1600, height: 1000 }, acceptDownloads: true,
-  args: ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
-})
-const page = context.pages()[0] ?? (await context.newPage())
-const errors = []
-page.on('console', (m) => { if (m.type() === 'error' && !NOISE.test(m.text())) errors.push(m.text().slice(0, 300)) })
-page.on('pageerror', (e) => errors.push(String(e).slice(0, 300)))
-await page.route('**/*', async (route) => {
-  const url = new URL(route.request().url())
-  if (url.origin !== new URL(server).origin) return route.abort('blockedbyclient')
-  if (url.pathname !== '/api/settings' || route.request().method() !== 'GET') return route.continue()
-  const answer = await route.fetch()
-  return route.fulfill({ response: answer, json: { ...(await answer.json()), ...SETTINGS } })
-})
-
 async function shot(name) {
   if (options['--shots']) await page.screenshot({ path: path.join(options['--shots'], `${name}.png`) })
 }
-const act = (name) => page.click(`.likeness-panel [data-action="${name}"]`)
-const title = () => page.locator('.likeness-panel .likeness-head h2').textContent()
-const status = () => page.locator('.likeness-panel .likeness-status').textContent()
-const field = () => page.locator('.likeness-panel .likeness-search')
-const idle = () => until(async () => !(await page.locator('.likeness-panel .likeness-main[aria-busy]').count()), 'the action ended', 60)
-const back = async () => { await act('back'); await page.waitForSelector('.likeness-panel .likeness-card, .likeness-panel .likeness-empty') }
-const open = async (slug) => { await page.click(`.likeness-panel .likeness-card[data-slug="${slug}"]`); await page.waitForSelector('.likeness-panel .likeness-body .likeness-part') }
-
-/** Answers ComfyUI's own dialog: writes the text, if one is given, and confirms. */
-async function answer(text) {
-  const dialog = page.locator('[role="dialog"], [role="alertdialog"]').last()
-  await dialog.waitFor()
-  if (text !== undefined) {
-    await dialog.locator('input').first().fill(text)
-    await dialog.locator('input').first().press('Enter')
-  } else {
-    await dialog.locator('button').filter({ hasText: /confirm|delete|ok|yes/i }).last().click()
-  }
-  await dialog.waitFor({ state: 'hidden' })
-}
-
-async function start() {
-  await page.goto(server, { waitUntil: 'domcontentloaded', timeout: 120000 })
-  await page.waitForFunction(() => window.app?.vueAppReady === true && !!window.app?.extensionManager, null, { timeout: 180000 })
-  await page.waitForTimeout(1000)
-}
-
-async function openPanel() {
-  await page.evaluate(() => window.app.extensionManager.command.execute('Likeness.OpenPanel'))
-  await page.waitForSelector('.likeness-panel .likeness-card, .likeness-panel .likeness-empty')
-}
+const { act, answer, back, field, idle, open, openPanel, status, title } = panelOn(page, until)
 
 await start()
 await check(`the list of ${many + 1} characters is there in a second`, async () => {
@@ -139,9 +65,8 @@ await check('keys move through the list and open a card', async () => {
   await page.locator('.likeness-panel .likeness-card').first().focus()
   await page.keyboard.press('ArrowDown')
   await page.keyboard.press('End')
-  await page.waitForTimeout(600)
-  const last = await page.evaluate(() => document.activeElement.closest('[data-index]')?.dataset.index)
-  must(Number(last) === many, `the focus is on row ${last}`)
+  const focused = () => page.evaluate(() => document.activeElement.closest('[data-index]')?.dataset.index)
+  await until(async () => Number(await focused()) === many, 'the focus is on the last row')
   await page.keyboard.press('Enter')
   await page.waitForSelector('.likeness-panel .likeness-head h2')
   await back()
@@ -277,7 +202,5 @@ await check('the theme is followed', async () => {
 })
 await check('nothing was written to the console', async () => must(errors.length === 0, errors.join(' | ')))
 
-await context.close()
-fs.rmSync(folder, { recursive: true, force: true })
-console.log(failures.length ? `${failures.length} failed` : 'all is well')
-process.exit(failures.length ? 1 : 0)
+await close()
+results.finish()

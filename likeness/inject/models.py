@@ -325,5 +325,10 @@ def _connect(editor: Editor, pair: _Pair, what: str, model: list[Any], clip: lis
         editor.change(f"The text encoder of {one} is used by {listed(readers)}.")
         if not pair.reads_model:
             editor.note(f"Only the text encoder of {one} is used: another one draws.")
-    elif pair.reads_model and pair.clip not in editor.found.edges:
+    elif pair.reads_model and pair.clip not in editor.found.edges and not _has_words_of_it(editor, pair):
         editor.note(f"The prompts behind {source} are encoded without the character's LoRA on the text encoder.")
+
+
+def _has_words_of_it(editor: Editor, pair: _Pair) -> bool:
+    """Whether the samplers of a model read the character on another way, and its text encoder there."""
+    return all(sampler.applied for sampler in editor.found.samplers if pair.model in sampler.models)

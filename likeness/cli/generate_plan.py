@@ -33,8 +33,7 @@ from ..scenes.sheet import sheet_of
 from ..scenes.variations import MAX_CHARACTERS, MAX_SCENES, MODES, scenes_of
 from .graphs import Overrides
 from .graphs_scene import Drawing, scene_graph
-from .injecting import _family_of as family_of
-from .injecting import known_loras
+from .injecting import family_of, known_loras
 from .places import Places
 from .rated import check_file, check_graph
 

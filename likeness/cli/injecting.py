@@ -135,11 +135,12 @@ def _insert(arguments: argparse.Namespace, places: Places) -> Insert:
         strengths=arguments.strengths,
         lora_version=arguments.lora_version,
         known_loras=known_loras(library),
-        family_of=partial(_family_of, places),
+        family_of=partial(family_of, places),
     )
 
 
-def _family_of(places: Places, model: str) -> str | None:
+def family_of(places: Places, model: str) -> str | None:
+    """As `Places.family_of`; None for a name that leaves its folder, too."""
     with suppress(PathError):  # a workflow may name anything
         return places.family_of(model)
     return None

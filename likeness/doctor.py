@@ -77,8 +77,11 @@ class _Kind:
         return (", ".join(self.names[:_SHOWN]) + more) if self.names else "nothing"
 
 
-def examine(folders: Folders, drawing: bool = True) -> list[Check]:
-    """All checks, in the order in which things are needed; without `drawing` those of faces and characters only."""
+def examine(folders: Folders, drawing: bool = True, most: int | None = None) -> list[Check]:
+    """All checks, in the order in which things are needed; without `drawing` those of faces and characters only.
+
+    Where there are more than `most` characters, the stored faces of the others are not read, and a line says so.
+    """
     checks = [Check("ok", "Likeness", f"{__version__}, Python {platform.python_version()}")]
     checks += [_runtime(), *_face_models(folders.insightface)]
     kinds = {
@@ -90,7 +93,7 @@ def examine(folders: Folders, drawing: bool = True) -> list[Check]:
         checks.append(_checkpoints(kinds["checkpoints"]))
         for family in FACEID_FAMILIES:
             checks += _faceid(family, kinds)
-    return [*checks, *_characters(folders.characters, kinds if drawing else {})]
+    return [*checks, *_characters(folders.characters, kinds if drawing else {}, most)]
 
 
 def _runtime() -> Check:
@@ -161,7 +164,7 @@ def _faceid(family: str, kinds: dict[str, _Kind]) -> list[Check]:
     return checks
 
 
-def _characters(roots: Sequence[Path], kinds: dict[str, _Kind]) -> list[Check]:
+def _characters(roots: Sequence[Path], kinds: dict[str, _Kind], most: int | None) -> list[Check]:
     if not roots:
         return []
     library = Library(roots)
@@ -169,16 +172,29 @@ def _characters(roots: Sequence[Path], kinds: dict[str, _Kind]) -> list[Check]:
     if not entries:
         where = " and ".join(str(r) for r in roots)
         return [Check("warning", "characters", f"{where} has none", "make one with `likeness create`")]
-    return [check for entry in entries for check in _character(library, entry, kinds)]
+    looked = entries[:most]
+    checks = [check for entry in looked for check in _character(library, entry, kinds)]
+    rest = [check for entry in entries[len(looked) :] for check in _profile(entry, kinds)]
+    if left := len(entries) - len(looked):
+        found = f"of {left} more only the profiles were read, not the stored faces"
+        checks.append(Check("ok", "characters", found, "`likeness doctor` reads them all"))
+    return [*checks, *rest]
+
+
+def _profile(entry: Entry, kinds: dict[str, _Kind]) -> list[Check]:
+    """A profile that cannot be used, and what a sound one names and the folders lack."""
+    if entry.profile is None:
+        return [Check("missing", entry.slug, str(entry.error))]
+    return [c for family, base in entry.profile.base.items() for c in _assets(entry.slug, family, base, kinds)]
 
 
 def _character(library: Library, entry: Entry, kinds: dict[str, _Kind]) -> list[Check]:
     if entry.profile is None:
-        return [Check("missing", entry.slug, str(entry.error))]
+        return _profile(entry, kinds)
     slug, profile, opened = entry.slug, entry.profile, open_character(library, entry.slug)
     checks = [Check("warning", slug, p, "load or score it once with a face model installed") for p in opened.problems]
     checks += [Check("warning", slug, f"{file} is gone", "its face is kept") for file in lost_references(opened)]
-    checks += [c for family, settings in profile.base.items() for c in _assets(slug, family, settings, kinds)]
+    checks += _profile(entry, kinds)
     if opened.has_identity:
         checks += [Check("warning", slug, line) for line in opened.identity.advice()]
     references = f"{len(profile.references)} reference(s), face by {profile.face_model or 'nothing yet'}"

@@ -24,6 +24,7 @@ from .guard import Refused
 
 MOST = 1000  # cards in one answer
 SIZES = (32, 1024)  # px of a thumbnail
+_LOOKED = 100  # characters whose faces the doctor reads; a thousand take 6 s of a core
 _KEPT = 32 << 20  # bytes of thumbnails in memory; one is 5 KB, a large one 200 KB
 _KEPT_MARKS = 8  # characters
 
@@ -123,13 +124,13 @@ class Graph(Body):
 
 def doctor(backend: Backend, asked: Asked) -> Answer:
     """What is installed, what is missing, and a text to send with a report of a fault."""
-    return _report(backend, examine(backend.folders()))
+    return _report(backend, examine(backend.folders(), most=_LOOKED))
 
 
 def doctor_of_graph(backend: Backend, asked: Asked) -> Answer:
     """Also what the graph that is open asks for. A POST, because a graph is long; it changes nothing."""
     graph = asked.read(Graph).graph
-    report, needs = _report(backend, examine(backend.folders())), needs_of(graph, backend.listed)
+    report, needs = _report(backend, examine(backend.folders(), most=_LOOKED)), needs_of(graph, backend.listed)
     lines = [f"missing {n.folder}/{n.file}, for {n.title} ({n.input})" for n in needs if not n.there]
     return {**report, "needs": [asdict(need) for need in needs], "text": "\n".join([str(report["text"]), *lines])}
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import FaceError, LikenessError, ModelMissingError
+from ..faces.runtime import usable_module
 from ..files import read_limited
 from ..inject import HOW
 from ..inject.saved import note_run
@@ -156,7 +157,10 @@ def _scorer(arguments: argparse.Namespace, places: Places, slug: str, display: D
     if arguments.no_score:
         return None
     try:
-        return Scorer(*judge_of(arguments, places, slug))
+        scorer = Scorer(*judge_of(arguments, places, slug))
+        if not arguments.ray:  # its workers look at the pictures
+            usable_module()
+        return scorer
     except (ModelMissingError, FaceError) as error:
         if arguments.best_of > 1 or arguments.threshold is not None:
             raise

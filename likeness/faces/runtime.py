@@ -100,7 +100,7 @@ def open_session(path: Path, provider: str = "auto", sha256: str = "") -> Sessio
     """
     if provider not in PROVIDERS:
         raise ModelMissingError(f"There is no provider {provider!r}: choose one of {', '.join(PROVIDERS)}.")
-    module = _usable_module()
+    module = usable_module()
     data = read_model(path)
     if sha256 and hashlib.sha256(data).hexdigest() != sha256:
         raise ModelMissingError(f"{path} has changed since it was first looked at: start the program again.")
@@ -120,7 +120,8 @@ def open_session(path: Path, provider: str = "auto", sha256: str = "") -> Sessio
     return session
 
 
-def _usable_module() -> ModuleType:
+def usable_module() -> ModuleType:
+    """onnxruntime. ModelMissingError, with what to do, where it is missing or broken."""
     state = runtime_state()
     if not state.usable:
         raise ModelMissingError(state.problem)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from likeness.cli.generating import SOME_MISSING, STOPPED, add_generate
 from likeness.cli.graphs import Overrides
 from likeness.cli.graphs_scene import Drawing, scene_graph
 from likeness.cli.places import places_of
-from likeness.errors import LikenessError, LoraError
+from likeness.errors import LikenessError, LoraError, ModelMissingError
 from likeness.inject import Insert, read_workflow
 from likeness.inject.saved import load_workflow, save_workflow
 from likeness.library import Library
@@ -127,6 +128,17 @@ def test_a_prompt_becomes_pictures_a_table_and_a_manifest(
     assert out.splitlines()[0].split() == ["scene", "seed", "likeness", "file"] and "3 of 3 scenes drawn" in out
     assert all(r["score"]["verdict"] == "not measurable" for r in told["pictures"])
     assert len([line for line in err.splitlines() if line.startswith("in_a_sunny_park")]) == 3
+
+
+def test_what_scores_need_is_asked_for_before_anything_is_drawn(
+    generate: Generate, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert generate("--prompt", "x", *DRAW) == 0
+    assert "Nothing is scored: onnxruntime cannot be loaded" in capsys.readouterr().err
+    assert generate.manifest["pictures"][0]["score"] is None
+    with pytest.raises(ModelMissingError, match="pip install onnxruntime"):
+        generate("--prompt", "y", "--best-of", 2, *DRAW)
 
 
 def test_json_is_all_that_a_program_reads(generate: Generate, capsys: pytest.CaptureFixture[str]) -> None:

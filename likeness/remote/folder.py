@@ -123,7 +123,7 @@ class Folder:
                 if any(b'"drawn"' in line for line in lines[1:]):
                     self._refuse(_parsed(lines[0]), header)
                 lines = None  # a call that was refused before anything was drawn holds no folder
-                atomic_write(self._path / JOURNAL, _line(header))
+                atomic_write(self._path / JOURNAL, _line(header) + b"\n")
             for values in filter(None, map(_parsed, (lines or [])[1:])):
                 self._recall(values)
             self._earlier = self._rows()

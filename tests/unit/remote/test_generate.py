@@ -125,6 +125,15 @@ def test_two_programs_do_not_write_to_one_folder(pretend: Make, tmp_path: Path) 
     child.communicate()
 
 
+def test_a_call_after_one_that_was_refused_goes_on_after_a_stop(pretend: Make, tmp_path: Path) -> None:
+    server = pretend()
+    with pytest.raises(UnfitError):
+        draw([server], tmp_path, scenes(2), graph_of=lambda s: graph(s.seed, s.name, sampler_name="eulr"))
+    assert draw([server], tmp_path, scenes(2)).complete
+    assert draw([server], tmp_path, scenes(2)).complete and server.drawn == drawn(2)
+    assert again(f"{tmp_path / 'manifest.json'}#scene0").scene.name == "scene0"
+
+
 def test_names_that_are_there_twice_are_refused(tmp_path: Path) -> None:
     with pytest.raises(LikenessError, match="Several scenes are named scene0"):
         draw(["http://127.0.0.1:9"], tmp_path, [*scenes(1), *scenes(1)])

@@ -310,16 +310,15 @@ def test_the_advice_after_a_stop_does_not_throw_away_what_is_done(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send on Windows")
-def test_ctrl_c_stops_within_half_a_second(folder: Path, tmp_path: Path) -> None:
+def test_ctrl_c_stops_with_the_pictures_at_hand(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "stopped" / "r.json"
-    process = started(tmp_path, out, 0.1)
+    process = started(tmp_path, out, 0.5)
     wait_until(lambda: lines(out.with_name("r.json.part")) > 2)
-    began = time.monotonic()
+    looked_at = lines(tmp_path / "log")
     process.send_signal(signal.SIGINT)
-    code = process.wait(10)
-    took = time.monotonic() - began
+    code = process.wait(30)
     assert process.stderr is not None
     text = process.stderr.read()
     close(process)
     assert code == 130 and "give the same command again" in text and "Traceback" not in text
-    assert took < 0.5 + 0.3  # and what Python needs to end
+    assert lines(tmp_path / "log") <= looked_at + 3 < PICTURES

@@ -30,6 +30,7 @@ from ..remote.generating import Found, Report, Scorer, Watch, generate
 from ..remote.lane import Timing
 from ..remote.manifest import Manifest
 from ..scenes.names import file_name
+from ..scenes.saving import same_picture
 from .best_of import _count as count
 from .generate_plan import VARIATIONS, plan_of
 from .generate_show import Display, table
@@ -204,16 +205,18 @@ def _make_again(arguments: argparse.Namespace, places: Places) -> int:
         )
     if manifest is None:
         return STOPPED
-    same, text = _compared(found, manifest)
+    same, text = _compared(found, manifest, out)
     say(arguments, f"{table(manifest, out)}\n{text}", {"folder": str(out), "same_bytes": same, **manifest.as_dict()})
     return 0 if manifest.complete else SOME_MISSING
 
 
-def _compared(found: Again, manifest: Manifest) -> tuple[bool | None, str]:
+def _compared(found: Again, manifest: Manifest, out: Path) -> tuple[bool | None, str]:
     if not found.sha256 or not manifest.chosen:
         return None, "There is nothing to compare it with."
     if any(p.sha256 == found.sha256 for p in manifest.chosen):
         return True, f"The same bytes as {found.file}."
+    if found.path and any(same_picture(found.path, out / p.file) for p in manifest.chosen):
+        return False, f"The same picture as {found.file}, not the same bytes: ComfyUI told other metadata about it."
     return False, (
         f"Not the same bytes as {found.file}: another version of ComfyUI, a pack or torch, another GPU, or files of "
         "the same name that have changed since."

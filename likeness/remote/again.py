@@ -31,6 +31,7 @@ class Again:
     metadata: Mapping[str, Any] = field(repr=False)  # text chunks
     sha256: str = ""  # of the picture as it was, hex; "" where it is not known
     file: str = ""  # its name then
+    path: Path | None = None  # where it lies, if it is still there
     own_names: bool = True  # of `generate`: False for a graph that somebody else has sent
 
     @property
@@ -62,7 +63,7 @@ def _of_picture(path: Path) -> Again:
         scene = scene_of(about, path.name) if isinstance(about, dict) else _bare(path.stem, graph)
         texts = {k: v for k, v in found.items() if v is not None}
         plain = as_it_was(graph, lambda was: Request(scene, was).key)
-        return Again(scene, plain or graph, texts, _sha256(path), path.name, plain is not None)
+        return Again(scene, plain or graph, texts, _sha256(path), path.name, path, plain is not None)
     if path.parent.name in (PICTURES, OTHERS) and manifest.is_file():
         return _of_row(manifest, path.name)
     raise LikenessError(
@@ -92,8 +93,9 @@ def _of_row(manifest: Path, wanted: str) -> Again:
     row = chosen[0]
     for request in requests_in(manifest.parent):
         if request["job"] == row.get("key"):
-            scene, file = made(request["scene"]), Path(str(row.get("file"))).name
-            return Again(scene, request["graph"], request.get("metadata") or {}, str(row.get("sha256", "")), file)
+            scene, path = made(request["scene"]), manifest.parent / str(row.get("file"))
+            known = request.get("metadata") or {}, str(row.get("sha256", "")), path.name
+            return Again(scene, request["graph"], *known, path if path.is_file() else None)
     raise LikenessError(
         f"The graph of {quoted(wanted)} is not in the journal beside {manifest}: use the picture itself."
     )

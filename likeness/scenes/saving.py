@@ -85,6 +85,11 @@ def _saved(folder: Path, stem: str, png: bytes) -> Path:
     raise LikenessError(f"There are {MAX_SAME:,} pictures named {stem} in {folder}: move some away.")
 
 
+def same_picture(a: Path, b: Path) -> bool:
+    """Whether two PNG files have the same pixels and scene, whatever graph and workflow came with them."""
+    return is_whole(a) and is_whole(b) and _fingerprint_of(a) == _fingerprint_of(b)
+
+
 def _fingerprint_of(path: Path) -> tuple[int, int] | None:
     try:
         return _fingerprint(read_limited(path, _MAX_FILE))

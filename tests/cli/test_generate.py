@@ -29,11 +29,12 @@ from likeness.profile import BaseSettings, NamedCheckpoint
 from likeness.projects import new_project
 from likeness.remote import UnfitError
 from likeness.remote.folder import requests_in
+from likeness.scenes.metadata import with_texts
 from likeness.scenes.scene import Scene
 
 from ..conftest import ROOT
 from ..unit.inject.graphs import plain
-from ..unit.remote.pretended_comfy import Graph, PretendedComfy
+from ..unit.remote.pretended_comfy import Graph, PretendedComfy, png
 from .test_commands import PICTURES, SMILE, Call, call, face_folder  # noqa: F401  fixtures
 
 STRANGER = ROOT / "sample" / "pictures" / "tomas_reed.png"
@@ -192,6 +193,19 @@ def test_a_picture_is_made_again_with_the_same_bytes(
     generate.server.picture = lambda graph, about: SMILE.read_bytes()
     assert generate("--again", source, "--out", tmp_path / "b", "--no-score", name=None) == 0
     assert "Not the same bytes" in capsys.readouterr().out
+
+
+def test_a_picture_with_the_same_pixels_is_told_apart_from_another_one(
+    generate: Generate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generate.server.picture = lambda graph, about: with_texts(png("one"), {"prompt": "as a server told it"})
+    generate("--prompt", "x", "--no-score", *DRAW)
+    generate.server.picture = lambda graph, about: with_texts(png("one"), {"prompt": "after the profile has changed"})
+    picture = next((generate.out / "pictures").iterdir())
+    row = f"{generate.out}/manifest.json#{generate.manifest['pictures'][0]['scene']}"
+    capsys.readouterr()
+    assert generate("--again", row, "--out", tmp_path / "a", "--no-score", name=None) == 0
+    assert f"The same picture as {picture.name}, not the same bytes" in capsys.readouterr().out
 
 
 def test_exit_code_3_says_that_some_are_missing(generate: Generate, capsys: pytest.CaptureFixture[str]) -> None:

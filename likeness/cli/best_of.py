@@ -24,9 +24,10 @@ from ..remote.client import QueueClient
 from ..scoring import Judge, Score, describe, unreadable
 from ..sweep.graph_key import digest
 from .graphs import ApiGraph
-from .output import say
+from .output import say, slug_named
 from .own_server import show_seconds
 from .places import Places
+from .rated import check_graph
 from .scoring import judge_of
 
 JOURNAL, PICTURES = "best_of.json", "pictures"
@@ -190,6 +191,7 @@ def best_of(arguments: argparse.Namespace, places: Places) -> int:
     """Exit code 1 when fewer pictures were accepted than wanted."""
     graph: ApiGraph = dict(read_workflow_file(arguments.graph).graph)  # type: ignore[arg-type]
     seeds = find_seeds(graph, arguments.seed_node)
+    check_graph(places.library(), graph, [places.library().get(slug_named(arguments.name))])
     engine, judge = judge_of(arguments, places, arguments.name)
     folder = Folder(arguments.out, seeds.key(graph))
     best: BestOf[str] = BestOf(arguments.wanted, arguments.limit)

@@ -182,10 +182,17 @@ def _info(arguments: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _list(arguments: argparse.Namespace, library: Library) -> int:
-    saved = [load_workflow(library, slug) for slug in saved_workflows(library)]
-    rows = [f"{s.slug:<24} {len(s.workflow.nodes):>4} nodes, {s.runs} pictures, saved {s.saved[:10]}" for s in saved]
-    values = [{"slug": s.slug, "name": s.name, "runs": s.runs, "saved": s.saved} for s in saved]
-    say(arguments, "\n".join(rows) or "No workflow is saved: likeness inject NAME workflow.json --save AS", values)
+    lines, rows = list[str](), list[dict[str, Any]]()
+    for slug in saved_workflows(library):
+        try:
+            s = load_workflow(library, slug)
+        except LikenessError as error:
+            lines.append(f"{slug:<24} broken: {error}")
+            rows.append({"slug": slug, "error": str(error)})
+            continue
+        lines.append(f"{slug:<24} {len(s.workflow.nodes):>4} nodes, {s.runs} pictures, saved {s.saved[:10]}")
+        rows.append({"slug": slug, "name": s.name, "runs": s.runs, "last_run": s.last_run, "saved": s.saved})
+    say(arguments, "\n".join(lines) or "No workflow is saved: likeness inject NAME workflow.json --save AS", rows)
     return 0
 
 

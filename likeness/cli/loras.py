@@ -36,6 +36,7 @@ from .graphs_compare import PROMPTS, Trial, compare_node, compare_versions
 from .output import say, slug_named
 from .own_server import own_server, show_seconds
 from .places import Places
+from .rated import check_graph
 from .tuning import _checkpoint
 
 _SECONDS = 24 * 3600.0
@@ -197,7 +198,7 @@ def compare_lora(arguments: argparse.Namespace, places: Places) -> int:
     """Exit code 1 when the version is not better."""
     slug = slug_named(arguments.name)
     if arguments.server:
-        shown = _compared(QueueClient(arguments.server), arguments, slug, arguments.version)
+        shown = _compared(QueueClient(arguments.server), arguments, slug, arguments.version, places)
     else:
         profile = places.library().get(slug)
         asked = arguments.version or newest_waiting(profile, arguments.family)[0]
@@ -229,6 +230,7 @@ def _compared(
     arguments: argparse.Namespace,
     slug: str,
     number: int,
+    places: Places,
     waiting: Callable[[float], None] = show_seconds,
 ) -> dict[str, Any]:
     """What the Compare Versions node shows."""
@@ -237,6 +239,7 @@ def _compared(
             "Say which version to compare by --version: what the server's profile has is not known here."
         )
     graph = graph_for(arguments, slug, number, arguments.checkpoint or _checkpoint(client))
+    check_graph(places.library(), graph)
     outputs = client.run(graph, _SECONDS, waiting).outputs
     shown = outputs.get(compare_node(graph), {})
     if "likeness_comparison" not in shown:
@@ -257,4 +260,4 @@ def _on_own_server(arguments: argparse.Namespace, slug: str, number: int, places
         roots = [root.resolve() for root in places.folders.characters]
         gpu = has_gpu(python)
         with own_server(places.comfy, python, Path(folder), roots, places.folders, gpu, output) as server:
-            return _compared(QueueClient(server.url), arguments, slug, number)
+            return _compared(QueueClient(server.url), arguments, slug, number, places)

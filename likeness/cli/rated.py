@@ -8,29 +8,34 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..assets import base_name
 from ..errors import LikenessError
-from ..library import Library
+from ..files import read_limited
+from ..library import PROFILE, Library
 from ..profile import NamedCheckpoint, Profile
 from ..projects import load_project, project_slugs
 from ..routes import GENERAL, check_rating
+from ..shared_files import PROJECTS, shared_path
 
 _LOAD = "LikenessLoadCharacter"
+_MODEL_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".bin", ".gguf")
+_LOOKED_THROUGH = 16 << 20  # bytes of a broken file
 _NAMELESS = ("LikenessLoadFaceEmbedding", "LikenessCreateCharacter")  # of faces without a profile in the library
 
 
 def check_file(library: Library, listed: str, people: Iterable[Profile]) -> None:
     """LikenessError for a checkpoint that is rated anywhere in the library, unless everybody is an adult."""
-    _check([listed], list(people), _ratings(library))
+    _check([listed], list(people), _Ratings(library))
 
 
 def check_graph(library: Library, graph: Mapping[str, Any], people: Iterable[Profile] = ()) -> None:
     """The same for every file that a graph names; the characters that it loads are in the picture, too."""
-    ratings = _ratings(library)
+    ratings = _Ratings(library)
     inputs = [(node.get("class_type"), node.get("inputs") or {}) for node in graph.values()]
-    rated = [text for _, given in inputs for text in _strings(given) if _key(text) in ratings]
+    rated = [text for _, given in inputs for text in _strings(given) if ratings.of(text)]
     if not rated:
         return
     loaded = [_profile(library, given.get("character")) for kind, given in inputs if kind == _LOAD]
@@ -46,29 +51,54 @@ def _profile(library: Library, name: object) -> Profile | None:
         return None
 
 
-def _check(values: Iterable[str], people: list[Profile], ratings: Mapping[str, set[str]]) -> None:
+def _check(values: Iterable[str], people: list[Profile], ratings: _Ratings) -> None:
     for value in values:
-        for rating in sorted(ratings.get(_key(value), ())):
+        for rating in ratings.of(value):
             check_rating(people, rating)
 
 
-def _ratings(library: Library) -> dict[str, set[str]]:
-    """A file's own name -> the ratings other than "general" that somebody gave it."""
-    found: dict[str, set[str]] = {}
-    for checkpoint in _named(library):
-        if checkpoint.rating != GENERAL:
-            found.setdefault(_key(checkpoint.file), set()).add(checkpoint.rating)
-    return found
+class _Ratings:
+    """The ratings other than "general" that profiles and projects of a library give to files.
+
+    What a broken one says of a file cannot be known: a file that is named in it is not drawn with until it is mended.
+    """
+
+    def __init__(self, library: Library) -> None:
+        self._found: dict[str, set[str]] = {}
+        self._broken: list[tuple[LikenessError, str]] = []  # why, and its text
+        for entry in library.list():
+            if entry.profile:
+                self._add(entry.profile.checkpoints.values())
+            elif entry.error:
+                self._broken.append((entry.error, _text(entry.folder / PROFILE)))
+        for slug in project_slugs(library):
+            try:
+                self._add(load_project(library, slug).routes.values())
+            except LikenessError as error:
+                path = shared_path(library, PROJECTS, slug)
+                self._broken.append((error, _text(path)))
+
+    def _add(self, checkpoints: Iterable[NamedCheckpoint]) -> None:
+        for checkpoint in checkpoints:
+            if checkpoint.rating != GENERAL:
+                self._found.setdefault(_key(checkpoint.file), set()).add(checkpoint.rating)
+
+    def of(self, value: str) -> list[str]:
+        """Sorted. LikenessError for a file that stands in a profile or project that cannot be read."""
+        key = _key(value)
+        for error, text in self._broken:
+            if key.endswith(_MODEL_FILES) and key in text:
+                raise LikenessError(f"{base_name(value)} may be rated, in a file that cannot be used: {error}")
+        return sorted(self._found.get(key, ()))
 
 
-def _named(library: Library) -> Iterator[NamedCheckpoint]:
-    for entry in library.list():
-        yield from entry.profile.checkpoints.values() if entry.profile else ()
-    for slug in project_slugs(library):
-        try:
-            yield from load_project(library, slug).routes.values()
-        except LikenessError:
-            continue  # a broken file rates nothing; whoever uses that project is told
+def _text(path: Path) -> str:
+    """What stands in a broken file, to look for names in; "" where nothing can be read."""
+    try:
+        data = read_limited(path, _LOOKED_THROUGH)
+    except LikenessError:
+        return ""
+    return unicodedata.normalize("NFC", data.decode("utf-8", "replace")).casefold()
 
 
 def _key(listed: str) -> str:

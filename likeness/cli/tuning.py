@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import LikenessError, ServerError
 from ..files import make_folder
 from ..inject import read_workflow_file
+from ..library import Library
 from ..paths import slug_of
 from ..remote.client import QueueClient
 from .comfy import find_python, has_gpu
@@ -22,6 +23,7 @@ from .graphs_tune import Sweep, filled, tune, tune_node
 from .output import say, slug_named
 from .own_server import own_server
 from .places import Places
+from .rated import check_graph
 
 _SECONDS = 7 * 24 * 3600.0  # a sweep may take a night; it can be stopped and goes on where it was
 _NAME = "strengths"  # of a sweep, as the node has it
@@ -62,7 +64,7 @@ def add_tune_options(parser: argparse.ArgumentParser) -> None:
 def tune_character(arguments: argparse.Namespace, places: Places) -> int:
     """Exit code 1 when nothing won."""
     slug = slug_named(arguments.name)
-    make = _graph_maker(arguments, slug)
+    make = _graph_maker(arguments, slug, places.library())
     if arguments.server:
         values = _tuned(QueueClient(arguments.server), make, slug)
     else:
@@ -100,17 +102,20 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 Maker = Callable[[QueueClient], ApiGraph]
 
 
-def _graph_maker(arguments: argparse.Namespace, slug: str) -> Maker:
+def _graph_maker(arguments: argparse.Namespace, slug: str, library: Library) -> Maker:
     sweep = sweep_of(arguments)
     if arguments.graph:
         own: ApiGraph = dict(read_workflow_file(arguments.graph).graph)  # type: ignore[arg-type]
         graph = filled(own, slug, sweep)
+        check_graph(library, graph)
         return lambda client: graph
     overrides = Overrides(arguments.steps, arguments.size, arguments.size)
 
     def make(client: QueueClient) -> ApiGraph:
         checkpoint = arguments.checkpoint or _checkpoint(client)
-        return tune(Files(checkpoint, slug, adapter=arguments.adapter), sweep, overrides)
+        graph = tune(Files(checkpoint, slug, adapter=arguments.adapter), sweep, overrides)
+        check_graph(library, graph)
+        return graph
 
     return make
 

@@ -11,14 +11,16 @@ import pytest
 pytest.importorskip("aiohttp", reason="the pretended server needs it")
 
 from likeness.errors import LikenessError
+from likeness.library import Library
 from likeness.profile import BaseSettings, LoraVersion, NamedCheckpoint, Profile
 from likeness.projects import new_project
 from likeness.scenes.metadata import KEY, with_texts
 from likeness.scenes.scene import Scene
+from likeness.shared_files import PROJECTS, shared_path
 
 from ..unit.inject.graphs import Graph, node, of_class, plain
 from ..unit.remote.pretended_comfy import png
-from .test_commands import call, face_folder  # noqa: F401  fixtures
+from .test_commands import PICTURES, Call, call, face_folder  # noqa: F401  fixtures
 from .test_generate import DRAW, Generate, generate, server  # noqa: F401  fixtures
 
 RATED = {"file": "sub/Café.safetensors", "family": "sd15", "rating": "explicit"}
@@ -229,3 +231,40 @@ def test_an_option_that_would_do_nothing_is_refused(generate: Generate, idle: tu
     if idle[0] != "--per-scene":
         with pytest.raises(LikenessError, match=f"{idle[0]} goes with --variation"):
             generate("--prompt", "x", *idle, "--no-score", *DRAW)
+
+
+BY_FILE = [
+    ("best-of", "Mara", "mine.json"),
+    ("tune", "Mara", "--faceid", "0.5:1:2", "--checkpoint", "café.safetensors"),
+    ("lora", "compare", "Mara", "--version", 1, "--checkpoint", "CAFÉ.safetensors"),
+]
+
+
+@pytest.mark.parametrize("words", BY_FILE, ids=lambda words: words[0])
+def test_no_other_command_draws_with_a_rated_checkpoint(call: Call, tmp_path: Path, words: tuple[Any, ...]) -> None:  # noqa: F811
+    assert call("create", "Mara", *PICTURES)[0] == 0
+    new_project(Library([tmp_path / "library"]), "City", checkpoint="a.safetensors", family="sd15", routes={"g": RATED})
+    write(tmp_path, ours("mara"))
+    asked = [tmp_path / w if w == "mine.json" else w for w in words]
+    code, _, told = call(*asked, "--server", "http://127.0.0.1:9")
+    assert code == 1 and "adult = true" in told
+    Library([tmp_path / "library"]).update("mara", lambda p: p.model_copy(update={"adult": True}))
+    code, _, told = call(*asked, "--server", "http://127.0.0.1:9")
+    assert code == 1 and "127.0.0.1:9" in told  # past the gate; nobody answers there
+
+
+def test_a_checkpoint_that_a_broken_project_names_waits_until_it_is_mended(
+    generate: Generate,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    rated_elsewhere(generate)
+    path = shared_path(generate.library, PROJECTS, "city")
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(whole + "\n[broken", encoding="utf-8")
+    generate.library.update("mara", lambda p: p.model_copy(update={"adult": True}))
+    asked = ("--prompt", "x", "--no-score", "--no-check", "--checkpoint")
+    with pytest.raises(LikenessError, match=r"(?s)may be rated.*city\.toml"):
+        generate(*asked, "café.safetensors")
+    assert generate(*asked, "another.safetensors", "--out", tmp_path / "other") == 0
+    path.write_text(whole, encoding="utf-8")
+    assert generate(*asked, "café.safetensors") == 0

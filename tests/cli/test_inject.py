@@ -14,6 +14,7 @@ from likeness.cli.injecting import add_inject
 from likeness.cli.places import places_of
 from likeness.errors import LikenessError
 from likeness.library import Library
+from likeness.shared_files import WORKFLOWS, shared_path
 
 from ..lora_files import checkpoint_file
 from ..unit.inject.graphs import of_class, plain, profile, wan
@@ -95,6 +96,13 @@ def test_a_saved_workflow_takes_the_next_character_with_the_same_settings(
     code, _ = call("ben", "my_wan", "-o", out)
     made = json.loads(out.read_text())["prompt"]
     assert code == 0 and made["6"]["inputs"]["text"].startswith("benray") and made["3"] != wan()["3"]
+
+
+def test_a_broken_saved_workflow_hides_no_other_one(call: Call, workflow: Path, library: Library) -> None:
+    call("ada", workflow, "--save", "Good")
+    shared_path(library, WORKFLOWS, "half").write_text("{")
+    code, told = call("--list")
+    assert code == 0 and "half" in told and "broken: " in told and "good" in told
 
 
 def test_what_cannot_be_placed_is_neither_written_nor_saved(call: Call, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from likeness.cli import tuning
 from likeness.cli.graphs import ApiGraph, Files, Overrides
 from likeness.cli.graphs_tune import TUNE, VALUES, Sweep, filled, tune
 from likeness.errors import LikenessError, ServerError
+from likeness.library import Library
 
 WON = {"text": ["Winner: lora 0.8", "table"], "likeness_sweep": [{"winner": {"cell": {"lora": 0.8}}, "cells": []}]}
 Call = Callable[..., int]
@@ -61,8 +62,14 @@ def parsed(*words: str) -> argparse.Namespace:
 
 
 @pytest.fixture
-def call(server: FakeServer) -> Call:
-    return lambda *words: tuning.tune_character(parsed(*words, "--server", "http://x"), SimpleNamespace())  # type: ignore[arg-type]
+def places(tmp_path: Path) -> Any:
+    """With an empty library."""
+    return SimpleNamespace(library=lambda: Library([tmp_path / "library"]))
+
+
+@pytest.fixture
+def call(server: FakeServer, places: Any) -> Call:
+    return lambda *words: tuning.tune_character(parsed(*words, "--server", "http://x"), places)
 
 
 def inputs(graph: ApiGraph, kind: str) -> dict[str, Any]:
@@ -110,12 +117,12 @@ def test_every_link_of_the_graph_leads_to_a_node() -> None:
 
 
 def test_json_is_the_report_and_no_winner_is_exit_code_1(
-    server: FakeServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    places: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody = FakeServer({"text": ["No winner"], "likeness_sweep": [{"winner": None}]})
     monkeypatch.setattr(tuning, "QueueClient", nobody)
     words = parsed("ada", "--server", "http://x", "--json")
-    assert tuning.tune_character(words, SimpleNamespace()) == 1  # type: ignore[arg-type]
+    assert tuning.tune_character(words, places) == 1
     assert json.loads(capsys.readouterr().out) == {"winner": None}
 
 

@@ -122,11 +122,11 @@ def _check_file(chosen: _Offer, people: Sequence[Profile], offers: Iterable[_Off
     file = base_name(chosen.file).casefold()
     other = next((o for o in offers if o.rating != GENERAL and base_name(o.file).casefold() == file), None)
     if other is not None:
-        who = next((quoted(profile.name) for profile in people if profile.adult is not True), "nobody in particular")
-        raise LikenessError(
-            f"{chosen.file} is refused for {who}: {other.owner} rates it {other.rating} as {other.name!r}, and the "
-            "profile does not say `adult = true`."
-        )
+        told = f"{other.owner} rates it {other.rating} as {other.name!r}"
+        who = next((quoted(profile.name) for profile in people if profile.adult is not True), "")
+        if not who:
+            raise LikenessError(f"{chosen.file} is refused without a character: {told}; name one that is an adult.")
+        raise LikenessError(f"{chosen.file} is refused for {who}: {told}, and the profile does not say `adult = true`.")
 
 
 def profiles_behind(characters: Iterable[Character]) -> tuple[Profile, ...]:

@@ -102,7 +102,11 @@ def _scenes(
     text, negative = checked_text(text, "--prompt"), checked_text(negative, "--negative")
     pictures = (arguments.n or 1) * arguments.per_scene
     if pictures > MAX_SCENES or pictures * (len(text) + len(negative)) > MAX_CHARACTERS:
-        raise LikenessError(f"{pictures:,} pictures of {len(text):,} characters each are too many: ask for fewer.")
+        most = min(MAX_SCENES, MAX_CHARACTERS // max(1, len(text) + len(negative)))
+        raise LikenessError(
+            f"--n {arguments.n or 1:,}: {pictures:,} pictures of {len(text) + len(negative):,} characters each are too "
+            f"many; {most:,} are the most."
+        )
     name = part_of(" ".join(arguments.prompt.split()[:_NAME_WORDS]) or profile.slug)
     names = [numbered(name, k) for k in range(1, pictures + 1)]
     drawn = [seed_for(arguments.seed, each, seeds, k) for k, each in enumerate(names, 1)]

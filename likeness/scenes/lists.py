@@ -11,6 +11,7 @@ People write them one entry a line and keep them by name, `_shared/lists/<slug>.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -47,6 +48,7 @@ _SHOWN = 60  # characters of a text that names itself
 _HEADER = "# A value list of Likeness. Likeness rewrites this file: comments are lost.\n"
 _NAMED = re.compile(r"([^:()<>\[\]{}]{1,80}):\s+(?=\S)")  # "red dress: ..."; "(red dress:1.2)" is a weight
 _FIELD = re.compile(r"(trigger|loras)\s*=\s*(.*)", re.IGNORECASE | re.DOTALL)
+_ANY_FIELD = re.compile(r"(\w+)\s*=")
 
 
 class Entry(Value):
@@ -137,6 +139,9 @@ def _entry(line: str, where: str) -> Entry:
     while fields and (field := _FIELD.fullmatch(fields[-1])):
         values[field[1].lower()] = field[2].strip()
         fields.pop()
+    other = _ANY_FIELD.match(fields[-1]) if fields else None
+    if other and difflib.get_close_matches(other[1].lower(), ("trigger", "loras"), 1, 0.8):
+        raise LikenessError(f"{where}: {quoted(other[1])} is no field of an entry: write trigger=... or loras=...")
     body = " | ".join([body, *fields]).strip().strip(",").strip()
     named = _NAMED.match(body)
     words = body[named.end() :] if named else body

@@ -194,7 +194,8 @@ def chosen(scenes: Sequence[Scene], only: str) -> tuple[Scene, ...]:
         if not any(fnmatchcase(name, pattern) for _, names in known for name in names):
             names = sorted({scene.name for scene in scenes})
             near = difflib.get_close_matches(pattern, names, 3, 0.4) or names[:3]
-            raise LikenessError(f"only: no scene is named {quoted(pattern)}; the nearest are {', '.join(near)}.")
+            asked = pattern.replace("[[]", "[")
+            raise LikenessError(f"only: no scene is named {quoted(asked)}; the nearest are {', '.join(near)}.")
     return tuple(s for s, names in known if any(fnmatchcase(n, p) for n in names for p in patterns))
 
 

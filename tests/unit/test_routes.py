@@ -196,6 +196,11 @@ def test_calling_a_checkpoint_general_elsewhere_does_not_help(own: dict[str, Any
     assert route_of(person(adult=True, **own), project(**city), purpose).checkpoint.lower() == "x.safetensors"
 
 
+def test_without_a_character_the_sentence_names_nobody() -> None:
+    city = project(routes={"y": row("x.safetensors", "q"), "x": row("a/x.safetensors", "p", "mature")})
+    assert "is refused without a character" in refused(None, city, "q", people=[])
+
+
 def test_the_rating_that_another_character_gives_a_file_counts() -> None:
     ada, bob = person(adult=True), person("Bob", x=named("x.safetensors", "p", "explicit"))
     assert "is refused for 'Bob'" in refused(ada, project(checkpoint="x.safetensors"), people=[ada, bob])

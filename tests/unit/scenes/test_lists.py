@@ -156,3 +156,10 @@ def test_a_name_that_is_no_file_name_is_refused(library: Library, name: str) -> 
 def test_a_wrong_file_is_told_with_its_field(text: str, said: str) -> None:
     with pytest.raises(ProfileError, match=said):
         parse_lists(text.encode())
+
+
+@pytest.mark.parametrize("field", ["lorass", "lora", "Triggers", "triger"])
+def test_a_misspelt_field_is_told_and_not_drawn(field: str) -> None:
+    with pytest.raises(LikenessError, match=rf"line 2: '{field}' is no field of an entry: write trigger"):
+        parse_lines(f"a: b\nsilk: a silk dress | {field}=red_dress:0.3")
+    assert parse_lines("odd: day | night = 3")[0].text == "day | night = 3"

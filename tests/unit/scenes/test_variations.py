@@ -13,7 +13,7 @@ from likeness.paths import is_reserved
 from likeness.profile import BaseSettings, LoraVersion, Outfit, Profile
 from likeness.scenes.lists import DEFAULTS, FACETS, Entry, Lists, parse_lines
 from likeness.scenes.scene import MAX_SEED, Scene, scene_of
-from likeness.scenes.variations import MAX_SCENES, MODES, scenes_of
+from likeness.scenes.variations import MAX_SCENES, MODES, chosen, scenes_of
 
 ADA = Profile(
     name="Ada",
@@ -284,3 +284,8 @@ def test_two_outfits_of_one_file_name_keep_their_own() -> None:
     lists = Lists(outfit=parse_lines("Red dress: a red dress\nred_dress: a crimson dress"))
     first, second = scenes_of(BOB, lists, "outfit")
     assert first.name == "red_dress" and second.name.startswith("red_dress_")
+
+
+def test_an_odd_pattern_is_told_as_it_was_written() -> None:
+    with pytest.raises(LikenessError, match=r"no scene is named '\[x'"):
+        chosen(scenes_of(BOB, DEFAULTS, "outfit"), "[x")

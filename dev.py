@@ -3,7 +3,7 @@
     python dev.py demo     the sample character, end to end
     python dev.py test     all tests that need neither a GPU nor a browser
     python dev.py soak     the long-running figures of SECURITY.md
-    python dev.py editor   the example graphs in a real browser (needs chromium and node)
+    python dev.py editor   every example graph opened from the dialog and run, in a real browser (needs chromium, node)
     python dev.py panel    every action of the Characters panel in a real browser, with 1,000 characters
     python dev.py widgets  the pickers, bars and sheets on nodes in a real browser
     python dev.py packaging  the archive, an install by ComfyUI-Manager, and what an earlier version left

@@ -75,16 +75,29 @@ export async function load(page, graph, name) {
 /** The prompt that the editor builds. */
 export const prompt = (page) => page.evaluate(async () => (await window.app.graphToPrompt()).output)
 
-/** Queues the graph; ["execution_success", ""] when it ran, or what happened instead, and why. */
-export async function queue(page, seconds) {
-  const done = page.evaluate((wait) => new Promise((found) => {
-    const api = window.comfyAPI.api.api
-    for (const kind of ['execution_success', 'execution_error', 'execution_interrupted']) api.addEventListener(kind, (e) => found([kind, e.detail.exception_message ?? '']), { once: true })
-    setTimeout(() => found(['nothing', `within ${wait} s`]), 1000 * wait)
-  }), seconds)
-  await page.evaluate(() => window.app.queuePrompt(0, 1))
-  return done
-}
+/** Queues the graph; ["execution_success", ""] when all of it ran, or what happened instead, and why. */
+export const queue = (page, seconds) => page.evaluate(async (wait) => {
+  const { api } = window.comfyAPI.api, told = []
+  const listen = (event) => told.push([event.type, event.detail])
+  const kinds = ['execution_success', 'execution_error', 'execution_interrupted']
+  for (const kind of kinds) api.addEventListener(kind, listen)
+  const send = api.queuePrompt
+  let answer = {}
+  api.queuePrompt = async (...given) => (answer = await send.apply(api, given))
+  try {
+    await window.app.queuePrompt(0, 1)
+    const refused = Object.values(answer.node_errors ?? {}).flatMap((node) => node.errors.map((e) => `${node.class_type}: ${e.message}: ${e.details}`))
+    if (!answer.prompt_id || refused.length) return ['refused', refused.join('; ')]
+    for (const end = Date.now() + 1000 * wait; Date.now() < end; await new Promise((done) => setTimeout(done, 100))) {
+      const [kind, detail] = told.find(([, one]) => one.prompt_id === answer.prompt_id) ?? []
+      if (kind) return [kind, detail.exception_message ?? '']
+    }
+    return ['nothing', `within ${wait} s`]
+  } finally {
+    api.queuePrompt = send
+    for (const kind of kinds) api.removeEventListener(kind, listen)
+  }
+}, seconds)
 
 /** A prompt's values by node, links by the node they lead to: ids differ between files, and where there is a subgraph. */
 export function canonical(nodes) {

@@ -218,6 +218,12 @@ async function picker() {
     same((await prompted())[0].character, 'copy_0003', 'the prompt after a click')
     await shot('subgraph')
   })
+  await check('inside a subgraph: another tab and back, and a page reload', async () => {
+    for (const away of [otherTab, reload]) {
+      await away()
+      same([await value(), (await prompted())[0].character], ['copy_0003', 'copy_0003'], `value and prompt after ${away.name}`)
+    }
+  })
 }
 
 const SCORED = ['LikenessScoreLikeness', 'LikenessGate', 'LikenessPickBest', 'LikenessConsistencyReport']

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The example graphs in the real ComfyUI editor, driven by a headless Chromium.
 //
-//   node editor.mjs build --server URL --api DIR --out DIR    API graphs -> UI graphs, as the editor writes them
+//   node editor.mjs build --server URL --api DIR --out DIR [--only NUMBERS]    API graphs -> UI graphs, as the editor writes them
 //   node editor.mjs check --server URL --api DIR --base DIR [--only NUMBERS] [--shots DIR]
 //       opens each from the Templates dialog in both renderers: no missing node, no bad widget, no two nodes over one
 //       another, the prompt equals the API graph of the same name; then runs it, and the console has no error
@@ -43,6 +43,7 @@ const TITLES = {
   flux2: '26 Flux.2 without FaceID',
   wan_video: '27 Video with Wan'
 }
+const WANTED = Object.entries(TITLES).filter(([, title]) => !options['--only'] || options['--only'].split(',').includes(title.slice(0, 2)))
 
 // Runs in the page: place nodes in columns by their distance from the inputs, and say in a note what files are wanted.
 function arrange([title, note]) {
@@ -67,16 +68,19 @@ function arrange([title, note]) {
   }
   const columns = []
   for (const node of graph.nodes) (columns[column(node)] ??= []).push(node)
-  const grows = (node) => /^Likeness/.test(node.type) && node.constructor.nodeData.output_node // by the pictures of a run
+  // Nodes grow by what a run shows: pictures, or a report of a few lines.
+  const shows = (node) => /^Likeness/.test(node.type) && node.constructor.nodeData.output_node === true
+  const silent = /^Likeness(Load|Seed|Place|Sweep|CharacterPrompt|CharacterSampling)|^(?!Likeness)/
+  const room = (node) => (shows(node) ? 520 : silent.test(node.type) ? 120 : 320) // px
   let x = 40
   for (const nodes of columns.filter(Boolean)) {
     let y = 80, width = 0
-    for (const node of nodes.sort((one, other) => grows(one) - grows(other))) {
+    for (const node of nodes.sort((one, other) => shows(one) - shows(other))) {
       const least = node.computeSize()
-      const size = [Math.max(least[0], 320), Math.max(least[1], /^(Load|Save|Preview)Image$/.test(node.type) ? 320 : 0)]
+      const size = [Math.max(least[0], 320), Math.max(least[1], /^(Load|Save|Preview)(Image|Video)$/.test(node.type) ? 320 : 0)]
       node.setSize(size)
       node.pos = [x, y]
-      y += size[1] + (grows(node) ? 520 : 120) // px: a report is a few lines
+      y += size[1] + room(node)
       width = Math.max(width, size[0])
     }
     x += width + 80
@@ -94,7 +98,7 @@ function arrange([title, note]) {
 
 async function build() {
   const notes = read(path.join(options['--api'], '..', 'tools', 'notes.json'))
-  for (const [name, title] of Object.entries(TITLES)) {
+  for (const [name, title] of WANTED) {
     const { page, close } = await openEditor(options['--server'], false) // a fresh one: the editor keeps widget values by node id from graph to graph
     await load(page, read(path.join(options['--api'], name + '.json')), name)
     await page.evaluate(arrange, [title, notes[name]])
@@ -114,10 +118,12 @@ const QUICK = {
   'EmptyHunyuanLatentVideo.width': 64, 'EmptyHunyuanLatentVideo.height': 64, 'EmptyHunyuanLatentVideo.length': 5,
   'MoGeInference.resolution_level': 0, 'ImageScaleToTotalPixels.megapixels': 0.02,
   'LikenessDetailFace.working_size': 256, 'LikenessDetailFace.steps': 1, 'LikenessSweepValues.seeds': 1,
+  'LikenessSweepValues.lora': '0.4,0.8', 'LikenessSweepValues.faceid_weight': '0.6', 'LikenessSweepValues.prompts': 'in a park',
   'LikenessCharacterSheet.pictures': 7,
   'TrainLoraNode.steps': 2, 'TrainLoraNode.rank': 4, 'TrainLoraNode.training_dtype': 'fp32', 'TrainLoraNode.lora_dtype': 'fp32',
   'TrainLoraNode.gradient_checkpointing': false
 }
+const QUICK_IN = { flux2: { 'VAELoader.vae_name': 'taef2' } } // ComfyUI knows the small one by this name alone
 
 // Runs in the page.
 function quicken(changes) {
@@ -188,8 +194,10 @@ async function fill() {
   const lora = 'mara_voss_sd15.safetensors'
   for (const name of ['My Character', 'My Other Character']) await run(changed('create_character', { name, lora }))
   const profile = path.join(options['--base'], 'models', 'characters', 'my_character', 'profile.toml')
-  const more = [['sd15', 2], ['sdxl', 3], ['flux2', 3], ['wan', 3]] // version 1 is of one family, so that it can be named alone
-  fs.appendFileSync(profile, more.map(([family, version]) => `\n[[base.${family}.loras]]\nfile = "mara_voss_${family}.safetensors"\nversion = ${version}\nactive = ${family !== 'sd15'}\n`).join(''))
+  const more = [['sd15', 2, 'my_character'], ['sdxl', 3, 'mara_voss'], ['flux2', 3, 'mara_voss'], ['wan', 3, 'mara_voss']]
+  const tables = more.map(([family, version, file]) => `\n[[base.${family}.loras]]\nfile = "${file}_${family}.safetensors"\nversion = ${version}\n`)
+  // Version 1 is of one family, so that its number is enough, and is not the active one, so that it can be compared.
+  fs.writeFileSync(profile, fs.readFileSync(profile, 'utf8').replace('\nversion = 1\n', '\nversion = 1\nactive = false\n') + tables.join(''))
   await run(changed('training_set', { dry_run: false, drawn_faces: 'measure', side: 256, rules: 'face_width=24\nsmallest=64' }))
 }
 
@@ -221,7 +229,7 @@ async function tried(page, name, title, shot) {
   problems.push(...differences(canonical(prompt), canonical(read(path.join(options['--api'], name + '.json')))))
   problems.push(...(await page.evaluate(overlaps)))
   await shot('opened')
-  await page.evaluate(quicken, QUICK)
+  await page.evaluate(quicken, { ...QUICK, ...QUICK_IN[name] })
   const [kind, text] = await queue(page, 300)
   if (kind !== 'execution_success') problems.push(`${kind}: ${text}`)
   await page.waitForTimeout(1000)
@@ -234,11 +242,10 @@ async function tried(page, name, title, shot) {
 async function check() {
   let failed = 0, passed = 0
   await fill()
-  const wanted = Object.entries(TITLES).filter(([, title]) => !options['--only'] || options['--only'].split(',').includes(title.slice(0, 2)))
   for (const nodes2 of [false, true]) {
     await forget()
     const { page, errors, close } = await openEditor(options['--server'], nodes2)
-    for (const [name, title] of wanted) {
+    for (const [name, title] of WANTED) {
       const mode = nodes2 ? 'nodes2' : 'litegraph', begun = Date.now()
       const shot = async (when) => { if (options['--shots']) await page.screenshot({ path: path.join(options['--shots'], `${name}.${mode}.${when}.png`) }) }
       const problems = await tried(page, name, title, shot).catch(async (error) => { await shot('failed'); return [String(error.message ?? error).split('\n')[0]] })

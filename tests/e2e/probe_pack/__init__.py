@@ -1,7 +1,8 @@
 """A node pack for tests: counts what a server opens, and tells it at /likeness_probe.
 
 Counts calls at the libraries' own doors, so that no code of Likeness takes part in the counting. It also makes ComfyUI
-build image encoders of a few layers: a ViT-H would take most of the tests' time. The tests of the demo and of `likeness compile` run it whole.
+build image encoders of a few layers: a ViT-H would take most of the tests' time. The tests of the demo and of
+`likeness compile` run it whole.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import comfy.clip_vision
 import torch
 from aiohttp import web
 from comfy_api.latest import ComfyExtension, io
+
 from server import PromptServer
 
 COUNTS: Counter[str] = Counter()

@@ -193,7 +193,8 @@ def test_the_commands_graph_draws_and_compares_both_ways(
         face_model="standin", measure_drawn=True, checkpoint=STANDIN["sd15"], adapter="auto", steps=1, size=64,
         out=None, json=True,
     )  # fmt: skip
-    loras.compare_lora(arguments, SimpleNamespace())  # type: ignore[arg-type]
+    places: Any = SimpleNamespace(library=lambda: Library([server.characters]))
+    loras.compare_lora(arguments, places)
     assert json.loads(capsys.readouterr().out)["seeds"] == "5"
 
 

@@ -11,10 +11,8 @@ from typing import Any
 
 from ..assets import base_name
 from ..errors import LikenessError, ServerError
-from ..files import read_limited
-from ..inject import Insert, found_in, inject, read_workflow
+from ..inject import Insert, found_in, inject, read_workflow_file
 from ..inject.saved import is_saved, load_workflow
-from ..inject.workflow import MAX_BYTES
 from ..library import Library
 from ..lora_registry import load_registry
 from ..lora_stack import StackEntry, parse_stacks
@@ -239,7 +237,7 @@ def _injected(
             raise LikenessError(f"--{option} goes with our own graph: set it in the workflow.")
     if arguments.route or arguments.rating != GENERAL:
         raise LikenessError("--route and --rating choose a checkpoint, but the workflow has its own: leave them out.")
-    workflow = saved.workflow if saved else read_workflow(read_limited(path, MAX_BYTES), arguments.workflow)
+    workflow = saved.workflow if saved else read_workflow_file(path)
     family = saved.settings.family if saved else _only_family(profile)
     settings = settings_for(project, profile, family or "other") if project else None
     listed = _Listed(arguments.server, client_of)

@@ -21,7 +21,7 @@ from ..lora_registry import load_registry
 from ..lora_stack import parse_stack
 from ..profile import FAMILIES, METHODS, PRESETS
 from ..remote.client import QueueClient
-from .output import say, slug_named
+from .output import list_all, say, slug_named
 from .places import Places
 from .rated import check_graph
 from .registry import lora_files
@@ -182,17 +182,13 @@ def _info(arguments: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _list(arguments: argparse.Namespace, library: Library) -> int:
-    lines, rows = list[str](), list[dict[str, Any]]()
-    for slug in saved_workflows(library):
-        try:
-            s = load_workflow(library, slug)
-        except LikenessError as error:
-            lines.append(f"{slug:<24} broken: {error}")
-            rows.append({"slug": slug, "error": str(error)})
-            continue
-        lines.append(f"{slug:<24} {len(s.workflow.nodes):>4} nodes, {s.runs} pictures, saved {s.saved[:10]}")
-        rows.append({"slug": slug, "name": s.name, "runs": s.runs, "last_run": s.last_run, "saved": s.saved})
-    say(arguments, "\n".join(lines) or "No workflow is saved: likeness inject NAME workflow.json --save AS", rows)
+    def look(slug: str) -> tuple[str, dict[str, Any]]:
+        saved = load_workflow(library, slug)
+        told = f"{len(saved.workflow.nodes):>4} nodes, {saved.runs} pictures, saved {saved.saved[:10]}"
+        return told, {key: getattr(saved, key) for key in ("name", "runs", "last_run", "saved")}
+
+    text, rows = list_all(saved_workflows(library), look)
+    say(arguments, text or "No workflow is saved: likeness inject NAME workflow.json --save AS", rows)
     return 0
 
 

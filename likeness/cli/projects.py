@@ -25,7 +25,7 @@ from ..projects import (
     update_project,
 )
 from ..routes import GENERAL, route_of
-from .output import say, slug_named
+from .output import list_all, say, slug_named
 from .places import Places
 from .registry import lora_files
 
@@ -126,18 +126,15 @@ def _values(project: Project) -> dict[str, Any]:
 
 
 def list_projects(arguments: argparse.Namespace, places: Places) -> None:
-    library, rows, lines = places.library(), list[dict[str, Any]](), list[str]()
-    for slug in project_slugs(library):
-        try:
-            project = load_project(library, slug)
-        except LikenessError as error:
-            lines.append(f"{slug:24} broken: {error}")
-            rows.append({"slug": slug, "error": str(error)})
-            continue
+    library = places.library()
+
+    def look(slug: str) -> tuple[str, dict[str, Any]]:
+        project = load_project(library, slug)
         facts = f"{project.quality}, {project.checkpoint or 'no checkpoint'}, {len(project.characters)} character(s)"
-        lines.append(f"{slug:24} {project.name}: {facts}")
-        rows.append({"slug": slug, "name": project.name, "quality": project.quality, "checkpoint": project.checkpoint})
-    say(arguments, "\n".join(lines) or "No projects. Make one with `likeness project new`.", rows)
+        return f"{project.name}: {facts}", {key: getattr(project, key) for key in ("name", "quality", "checkpoint")}
+
+    text, rows = list_all(project_slugs(library), look)
+    say(arguments, text or "No projects. Make one with `likeness project new`.", rows)
 
 
 def show_project(arguments: argparse.Namespace, places: Places) -> None:

@@ -28,19 +28,23 @@ _NAMELESS = ("LikenessLoadFaceEmbedding", "LikenessCreateCharacter")  # of faces
 
 def check_file(library: Library, listed: str, people: Iterable[Profile]) -> None:
     """LikenessError for a checkpoint that is rated anywhere in the library, unless everybody is an adult."""
-    _check([listed], list(people), _Ratings(library))
+    in_it = list(people)
+    for rating in _Ratings(library).of(listed):
+        check_rating(in_it, rating)
 
 
 def check_graph(library: Library, graph: Mapping[str, Any], people: Iterable[Profile] = ()) -> None:
     """The same for every file that a graph names; the characters that it loads are in the picture, too."""
     ratings = _Ratings(library)
     inputs = [(node.get("class_type"), node.get("inputs") or {}) for node in graph.values()]
-    rated = [text for _, given in inputs for text in _strings(given) if ratings.of(text)]
-    if not rated:
+    asked = [rating for _, given in inputs for text in _strings(given) for rating in ratings.of(text)]
+    if not asked:
         return
     loaded = [_profile(library, given.get("character")) for kind, given in inputs if kind == _LOAD]
     nameless = None in loaded or any(kind in _NAMELESS for kind, _ in inputs)
-    _check(rated, [] if nameless else [*people, *filter(None, loaded)], ratings)
+    in_it = [] if nameless else [*people, *filter(None, loaded)]
+    for rating in asked:
+        check_rating(in_it, rating)
 
 
 def _profile(library: Library, name: object) -> Profile | None:
@@ -49,12 +53,6 @@ def _profile(library: Library, name: object) -> Profile | None:
         return library.get(name) if isinstance(name, str) else None
     except LikenessError:
         return None
-
-
-def _check(values: Iterable[str], people: list[Profile], ratings: _Ratings) -> None:
-    for value in values:
-        for rating in ratings.of(value):
-            check_rating(people, rating)
 
 
 class _Ratings:

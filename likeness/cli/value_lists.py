@@ -10,7 +10,7 @@ from ..errors import LikenessError
 from ..files import read_limited
 from ..scenes.lists import DEFAULTS, FACETS, Entry, Lists, list_names, load_lists, parse_lines, save_lists
 from ..shared_files import LISTS, shared_path, shared_slug, shared_trash
-from .output import say
+from .output import list_all, say
 from .places import Places
 
 _MAX_FILE = 1 << 20  # bytes of a file of entries
@@ -35,17 +35,15 @@ def add_lists(command: Any) -> None:
 
 
 def list_lists(arguments: argparse.Namespace, places: Places) -> None:
-    library, rows, lines = places.library(), list[dict[str, Any]](), list[str]()
-    for name in list_names(library):
-        try:
-            counts = {facet: len(load_lists(library, name).of(facet)) for facet in FACETS}
-        except LikenessError as error:
-            lines.append(f"{name:24} broken: {error}")
-            rows.append({"name": name, "error": str(error)})
-            continue
-        lines.append(f"{name:24} {', '.join(f'{count} {facet}' for facet, count in counts.items())}")
-        rows.append({"name": name, **counts})
-    say(arguments, "\n".join(lines) or "No value list is saved: likeness lists set NAME --outfit ENTRY", rows)
+    library = places.library()
+
+    def look(name: str) -> tuple[str, dict[str, Any]]:
+        lists = load_lists(library, name)
+        counts = {facet: len(lists.of(facet)) for facet in FACETS}
+        return ", ".join(f"{count} {facet}" for facet, count in counts.items()), counts
+
+    text, rows = list_all(list_names(library), look, "name")
+    say(arguments, text or "No value list is saved: likeness lists set NAME --outfit ENTRY", rows)
 
 
 def show_lists(arguments: argparse.Namespace, places: Places) -> None:

@@ -84,11 +84,10 @@ def families_at(found: Found, point: Point, insert: Insert) -> frozenset[str]:
 def named(families: frozenset[str]) -> str:
     """For people: the families, where they are few."""
     known = sorted(families - {"other"})
-    return (
-        " or ".join([", ".join(known[:-1]), known[-1]][len(known) < 2 :])
-        if 0 < len(known) < 5
-        else "this kind of model"
-    )
+    if not 0 < len(known) < 5:
+        return "this kind of model"
+    *others, last = known
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def own_files(insert: Insert) -> frozenset[str]:

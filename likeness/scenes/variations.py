@@ -191,12 +191,11 @@ def chosen(scenes: Sequence[Scene], only: str) -> tuple[Scene, ...]:
         return tuple(scenes)
     known = [(scene, {scene.name.casefold(), *(v.casefold() for v in scene.values.values())}) for scene in scenes]
     for pattern in patterns:
-        if not any(fnmatchcase(name, pattern) for _, names in known for name in names):
+        if not any(_fits(name, pattern) for _, names in known for name in names):
             names = sorted({scene.name for scene in scenes})
             near = difflib.get_close_matches(pattern, names, 3, 0.4) or names[:3]
-            asked = pattern.replace("[[]", "[")
-            raise LikenessError(f"only: no scene is named {quoted(asked)}; the nearest are {', '.join(near)}.")
-    return tuple(s for s, names in known if any(fnmatchcase(n, p) for n in names for p in patterns))
+            raise LikenessError(f"only: no scene is named {quoted(pattern)}; the nearest are {', '.join(near)}.")
+    return tuple(s for s, names in known if any(_fits(n, p) for n in names for p in patterns))
 
 
 def _pattern(text: str) -> str:
@@ -204,7 +203,11 @@ def _pattern(text: str) -> str:
     plain = text.strip().replace("\\", "/").rsplit("/", 1)[-1].casefold()
     if plain.endswith(".png"):
         plain = re.sub(r"(_\d{3})?( \(\d+\))?\.png$", "", plain)
-    return plain.replace("[", "[[]")
+    return plain
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern.replace("[", "[[]"))  # names have brackets; a pattern's are no set
 
 
 def facets_in(vary: str) -> tuple[str, ...]:

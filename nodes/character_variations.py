@@ -17,7 +17,7 @@ from ..likeness.lora_registry import load_registry
 from ..likeness.lora_stack import parse_stack
 from ..likeness.scenes.lists import DEFAULTS, FACETS, Lists, list_names, lists_of, load_lists, save_lists
 from ..likeness.scenes.origin import is_read, origin_of, savers_of
-from ..likeness.scenes.saving import PREFIX, missing, scene_folder
+from ..likeness.scenes.saving import PREFIX, drawn_in, missing, scene_folder
 from ..likeness.scenes.scene import Scene
 from ..likeness.scenes.variations import MAX_SCENES, MODES, RANDOM, VARY, scenes_of
 from ..likeness.shared_files import LISTS, shared_path
@@ -133,8 +133,9 @@ class _Settings:
                     "turn one of them off."
                 )
             folder = scene_folder(host.output_folder(), self.filename_prefix, character)
-            left = missing(scenes, folder, graphs)
-            there, other = len(scenes) - len(left), len(left) - len(missing(left, folder))
+            found = drawn_in(folder)
+            left = missing(scenes, found, graphs)
+            there, other = len(scenes) - len(left), len(left) - len(missing(left, found))
             scenes = left
         return (scenes[: self.most] if self.most else scenes), there, other
 

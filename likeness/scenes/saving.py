@@ -112,17 +112,17 @@ def _fingerprint(png: bytes) -> tuple[int, int]:
 # ---- going on
 
 
-def missing(scenes: Iterable[Scene], folder: Path, graphs: Iterable[str] = ()) -> tuple[Scene, ...]:
-    """The scenes, in their order, of which the folder holds no whole picture, or not the whole batch.
+def missing(scenes: Iterable[Scene], there: Mapping[str, There], graphs: Iterable[str] = ()) -> tuple[Scene, ...]:
+    """The scenes, in their order, of which `drawn_in` found no whole picture, or not the whole batch.
 
     `graphs`: digests of all graphs that are to have drawn them; () for any graph. A picture that does not tell its own,
     of an older Likeness, counts for each.
     """
-    there, scenes, asked = _drawn_in(folder), tuple(scenes), set(graphs)
-    return tuple(scene for scene in scenes if not there[scene.digest].holds(asked))
+    asked = set(graphs)
+    return tuple(s for s in scenes if s.digest not in there or not there[s.digest].holds(asked))
 
 
-class _There:
+class There:
     """The whole pictures of a scene in a folder, whatever their files are called."""
 
     def __init__(self) -> None:
@@ -136,9 +136,9 @@ class _There:
         return bool(whole) and ("" in whole or graphs <= whole)
 
 
-def _drawn_in(folder: Path) -> defaultdict[str, _There]:
-    """By the digest of the scene."""
-    found: defaultdict[str, _There] = defaultdict(_There)
+def drawn_in(folder: Path) -> Mapping[str, There]:
+    """By the digest of the scene. Reads every PNG file of the folder."""
+    found: defaultdict[str, There] = defaultdict(There)
     for path in folder.glob("*.png") if folder.is_dir() else []:
         about = place_in(path)
         if about is not None and is_whole(path):

@@ -19,7 +19,7 @@ from likeness.images import decode, encode_png
 from likeness.profile import Profile
 from likeness.scenes.lists import DEFAULTS
 from likeness.scenes.metadata import is_whole, scene_in, with_texts
-from likeness.scenes.saving import missing, save_scene, scene_folder
+from likeness.scenes.saving import drawn_in, missing, save_scene, scene_folder
 from likeness.scenes.scene import Scene, scene_of
 from likeness.scenes.variations import scenes_of
 
@@ -88,7 +88,7 @@ def test_a_character_has_a_folder_of_its_own(tmp_path: Path) -> None:
 def test_a_damaged_file_counts_as_missing(tmp_path: Path, damage: str) -> None:
     (path,) = save_scene(tmp_path, GRID[0], [picture(side=200)], {})
     data = path.read_bytes()
-    assert is_whole(path) and missing(GRID[:1], tmp_path) == ()
+    assert is_whole(path) and missing(GRID[:1], drawn_in(tmp_path)) == ()
     flipped = bytearray(data)
     flipped[-400] ^= 1
     path.write_bytes(
@@ -101,23 +101,23 @@ def test_a_damaged_file_counts_as_missing(tmp_path: Path, damage: str) -> None:
         }[damage]
     )
     assert not is_whole(path)
-    assert missing(GRID[:1], tmp_path) == GRID[:1]
+    assert missing(GRID[:1], drawn_in(tmp_path)) == GRID[:1]
     (again,) = save_scene(tmp_path, GRID[0], [picture(side=200)], {})
-    assert is_whole(again) and missing(GRID[:1], tmp_path) == ()
+    assert is_whole(again) and missing(GRID[:1], drawn_in(tmp_path)) == ()
 
 
 def test_a_picture_of_other_words_or_another_seed_does_not_count(tmp_path: Path) -> None:
     save_scene(tmp_path, GRID[0], [picture()], {})
     for change in ({"seed": 5}, {"prompt": "other"}, {"lora_versions": {"sdxl": 2}}):
-        assert len(missing([Scene(**{**GRID[0].model_dump(), **change})], tmp_path)) == 1
+        assert len(missing([Scene(**{**GRID[0].model_dump(), **change})], drawn_in(tmp_path))) == 1
 
 
 def test_half_a_batch_does_not_count_and_a_renamed_file_does(tmp_path: Path) -> None:
     first, second = save_scene(tmp_path, GRID[0], [picture(1), picture(2)], {})
     second.rename(tmp_path / "my favourite.png")
-    assert missing(GRID[:2], tmp_path) == GRID[1:2]
+    assert missing(GRID[:2], drawn_in(tmp_path)) == GRID[1:2]
     first.unlink()
-    assert missing(GRID[:2], tmp_path) == GRID[:2]
+    assert missing(GRID[:2], drawn_in(tmp_path)) == GRID[:2]
 
 
 def test_files_of_others_are_passed_over(tmp_path: Path) -> None:
@@ -127,8 +127,8 @@ def test_files_of_others_are_passed_over(tmp_path: Path) -> None:
     (tmp_path / "d.png").write_bytes(with_texts(picture(), {"likeness": '{"format": 1, "seed": "x"}'}))
     (tmp_path / "e.png").mkdir()
     (tmp_path / "f.png").symlink_to(tmp_path / "nowhere")
-    assert missing(GRID, tmp_path) == GRID
-    assert missing(GRID, tmp_path / "not there") == GRID
+    assert missing(GRID, drawn_in(tmp_path)) == GRID
+    assert missing(GRID, drawn_in(tmp_path / "not there")) == GRID
 
 
 GRIND = """
@@ -136,13 +136,13 @@ import sys, time
 from pathlib import Path
 from likeness.profile import Profile
 from likeness.scenes.lists import DEFAULTS
-from likeness.scenes.saving import missing, save_scene
+from likeness.scenes.saving import drawn_in, missing, save_scene
 from likeness.scenes.variations import scenes_of
 import numpy as np
 from likeness.images import encode_png
 folder = Path(sys.argv[1])
 grid = scenes_of(Profile(name="Ada", slug="ada", trigger="adaray"), DEFAULTS, "grid", seed=3)
-for scene in missing(grid, folder):
+for scene in missing(grid, drawn_in(folder)):
     with open(folder.parent / "journal", "a") as f: f.write(scene.name + "\\n")
     pixels = np.random.default_rng(scene.seed).integers(0, 256, (96, 96, 3), dtype=np.uint8)
     save_scene(folder, scene, [encode_png(pixels)], {})
@@ -160,7 +160,7 @@ def test_a_grid_of_125_that_is_killed_goes_on_without_repeats_or_gaps(tmp_path: 
             os.kill(run.pid, signal.SIGKILL)
         run.wait(timeout=120)
     assert {p.stem for p in folder.glob("*.png")} == {s.name for s in grid}
-    assert missing(grid, folder) == ()
+    assert missing(grid, drawn_in(folder)) == ()
     drawn = (tmp_path / "journal").read_text().split()
     assert set(drawn) == {s.name for s in grid}
     assert len(drawn) <= 125 + 3, "what was whole was drawn again"
